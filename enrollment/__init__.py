@@ -1,0 +1,1 @@
+"""The people's side: consent, capture, issue, withdraw. Uses the gate, never the reverse."""

@@ -1,0 +1,1 @@
+"""Everything that is a device: turnstile line, card reader, camera. A leaf: knows nothing of the gate."""

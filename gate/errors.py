@@ -1,0 +1,50 @@
+"""The failures of the gate. A denial is not here: it is a value, see gate.passage.decision.
+
+Two leaves have trees of their own because they know nothing of the gate:
+models.errors.ModelFault and firmware_bridge.errors.DeviceFault. All three offer `diagnostics()`.
+No message, attribute or repr here may hold a template, a frame, a key or a name.
+"""
+
+from __future__ import annotations
+
+
+class GateError(Exception):
+    """A failure with a code for the admin and one line of advice.
+
+    Args:
+        what: what happened, one clause, no personal data.
+        advice: what to do about it, one clause.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+    def diagnostics(self) -> str:
+        """One line for an operator: what happened, then what to do."""
+        return f"{self.what}; {self.advice}" if self.advice else self.what
+
+
+class ConfigError(GateError):
+    """The configuration, a key, a policy or a deployment record does not allow a start."""
+
+
+class ProtocolViolation(GateError):
+    """A peer said something that its protocol does not allow."""
+
+
+class TemplateRejected(GateError):
+    """A sealed object does not open under this key and context, or is not well formed."""
+
+
+class KeyAgentFault(GateError):
+    """The key agent refused, timed out or is gone."""
+
+
+class VerifierFault(GateError):
+    """No verifier was ready, or one broke its contract."""
+
+
+class LedgerFault(GateError):
+    """A record could not be made durable, or the log does not verify."""

@@ -1,0 +1,1 @@
+"""One passage: a state machine without I/O, and the runner that owns devices and time."""

@@ -1,0 +1,1 @@
+"""The sealed template: format, sealing, opening, and the process that holds the opening key."""

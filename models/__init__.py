@@ -1,0 +1,1 @@
+"""What pixels mean: detection, quality, liveness, embedding. A leaf: knows nothing of the gate."""
