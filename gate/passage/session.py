@@ -56,6 +56,7 @@ class Memory:
     pin_possible: bool = False
     pin_again: bool = False
     """The denial was a wrong PIN, not a face."""
+    face_failed: bool = False
     opened: OpenResult = OpenResult.NOT_DELIVERED
     closed_for: DenyReason = DenyReason.INTERNAL_FAULT
     stopping: bool = False
@@ -94,7 +95,13 @@ def _deny(lane: Lane, *first: ev.Effect, reason: DenyReason | None = None) -> Ac
             pin_next = memory.pin_possible
         else:
             pin_next = isinstance(event, ev.PinFailed) and event.may_retry
-        kept = Memory(pin_next, memory.pin_possible, lane is Lane.PIN, stopping=memory.stopping)
+        kept = Memory(
+            pin_next,
+            memory.pin_possible,
+            pin_again=lane is Lane.PIN,
+            face_failed=lane is Lane.FACE,
+            stopping=memory.stopping,
+        )
         return kept, (*first, ev.Record(Deny(why, lane)))
 
     return action

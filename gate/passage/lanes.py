@@ -1,0 +1,54 @@
+"""Which lane a checked card may use here and now. Pure."""
+
+from __future__ import annotations
+
+from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
+from gate.passage.decision import DenyReason, Lane
+from gate.passage.events import CardRejected, FaceOffered, PinOffered
+from gate.policy import FaceMode, Policy
+
+REASON_OF: dict[CardRefusal, DenyReason] = {
+    CardRefusal.UNREADABLE: DenyReason.CARD_UNREADABLE,
+    CardRefusal.UNTRUSTED_ISSUER: DenyReason.CARD_UNTRUSTED,
+    CardRefusal.ISSUER_PROFILE: DenyReason.CARD_UNTRUSTED,
+    CardRefusal.MSO_SIGNATURE: DenyReason.CARD_TAMPERED,
+    CardRefusal.EXPIRED: DenyReason.CARD_EXPIRED,
+    CardRefusal.NOT_YET_VALID: DenyReason.CARD_NOT_YET_VALID,
+    CardRefusal.DOC_TYPE: DenyReason.CARD_TAMPERED,
+    CardRefusal.NAMESPACE: DenyReason.CARD_TAMPERED,
+    CardRefusal.DIGEST: DenyReason.CARD_TAMPERED,
+    CardRefusal.DEVICE_AUTH: DenyReason.CARD_CLONED,
+    CardRefusal.REVOKED: DenyReason.CARD_REVOKED,
+    CardRefusal.STATUS_STALE: DenyReason.STATUS_UNKNOWN,
+}
+
+Offer = FaceOffered | PinOffered | CardRejected
+
+
+def offer(
+    card: VerifiedCard | Refused, policy: Policy, face: FaceMode, *, verifier_ready: bool
+) -> Offer:
+    """Return the lane of this passage.
+
+    The face lane is offered only when the policy and the deployment record allow it, a verifier
+    waits, consent is live and the card carries a template. Otherwise the card + PIN lane runs,
+    and nothing tells whether its holder declined.
+    """
+    if isinstance(card, Refused):
+        return CardRejected(REASON_OF[card.step])
+    if not policy.allows(card.access_groups):
+        return CardRejected(DenyReason.NOT_ALLOWED_HERE)
+    pin_possible = Lane.PIN in policy.lanes and card.pin_verifier is not None
+    face_possible = (
+        face.on
+        and verifier_ready
+        and card.consent is Consent.LIVE
+        and None not in (card.sealed_template, card.template_aux, card.consent_record)
+    )
+    if face_possible:
+        return FaceOffered(pin_possible)
+    if pin_possible:
+        return PinOffered()
+    if card.sealed_template is not None and card.consent is Consent.WITHDRAWN:
+        return CardRejected(DenyReason.CONSENT_WITHDRAWN)
+    return CardRejected(DenyReason.NO_PIN_ON_CARD)

@@ -1,0 +1,147 @@
+"""What the runner asks of its surroundings, beside the device ports of firmware_bridge."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from firmware_bridge.ports import ApduChannel
+from gate.card.verified import Refused, VerifiedCard
+from gate.console.deps import KioskView
+from gate.ledger.record import Record
+from gate.verifier.certificate import DeathCertificate
+from gate.verifier.job import Job
+from gate.verifier.wire import Answer
+
+
+class CardChannel(ApduChannel, Protocol):
+    """One card in the field, until closed."""
+
+    def close(self) -> None:
+        """Let go of the card; an exchange under way in another thread fails. Idempotent."""
+        ...
+
+
+class CardReader(Protocol):
+    """Where cards come into the field."""
+
+    def wait_for_card(self, timeout_s: float) -> CardChannel | None:
+        """Return the next card, or None when none came in time."""
+        ...
+
+
+class CardChecks(Protocol):
+    """The card session and every verification step."""
+
+    def __call__(self, channel: ApduChannel, now: datetime) -> VerifiedCard | Refused:
+        """Never raises for what a card says."""
+        ...
+
+
+class Look(Protocol):
+    """One verifier, for one passage."""
+
+    @property
+    def key_fd(self) -> int:
+        """Where the key agent writes the content key; never read here."""
+        ...
+
+    def close_key_fd(self) -> None:
+        """Close this process' copy. Idempotent."""
+        ...
+
+    def begin(self, job: Job) -> None:
+        """Hand over the one job.
+
+        Raises:
+            VerifierFault: it is gone.
+        """
+        ...
+
+    def next_answer(self, timeout_ms: int) -> Answer | None:
+        """Return the next record, or None when none came in time.
+
+        Raises:
+            VerifierFault: it is gone or broke its contract.
+        """
+        ...
+
+    def kill(self) -> None:
+        """End it now, from any thread. Idempotent."""
+        ...
+
+    def finish(self) -> DeathCertificate:
+        """Wait until the kernel has taken its memory back, killing it when it lingers."""
+        ...
+
+
+class Verifiers(Protocol):
+    """Spare verifiers."""
+
+    def ready(self) -> bool:
+        """Whether a spare waits right now."""
+        ...
+
+    def take(self, timeout_s: float) -> Look:
+        """Return a spare.
+
+        Raises:
+            VerifierFault: none came in time.
+        """
+        ...
+
+
+class KeyReleases(Protocol):
+    """The key agent, seen from the gate."""
+
+    def alive(self) -> bool:
+        """Whether the agent answers."""
+        ...
+
+    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
+        """Let the agent write the content key into `fd`.
+
+        Raises:
+            KeyAgentFault: refused, timed out or gone.
+        """
+        ...
+
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+        """Return the content key of a PIN envelope.
+
+        Raises:
+            KeyAgentFault: refused, timed out or gone.
+        """
+        ...
+
+
+class Log(Protocol):
+    """The ledger, seen from the runner."""
+
+    def append(self, record: Record, now: datetime) -> int:
+        """Return the sequence once the record is durable.
+
+        Raises:
+            LedgerFault: it is not.
+        """
+        ...
+
+
+class Kiosk(Protocol):
+    """The screen and the PIN pad at the gate."""
+
+    def show(self, view: KioskView) -> None:
+        """Put a view on every screen, without waiting."""
+        ...
+
+    def open_prompt(self) -> str:
+        """Open one PIN prompt and return its token."""
+        ...
+
+    def wait_pin(self, token: str, timeout_s: float) -> str | None:
+        """Return the digits, or None when none came or the prompt was closed."""
+        ...
+
+    def close_prompt(self, token: str) -> None:
+        """Close this prompt; a waiting `wait_pin` returns None. Idempotent."""
+        ...

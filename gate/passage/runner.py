@@ -1,0 +1,444 @@
+"""Owns devices, threads and time; lets the state machine decide. One runner per lane.
+
+The loop thread handles events one by one and appends decisions itself, so that nothing can move
+before a record is durable. Card, face, PIN, relay and sensor run in threads of one passage each
+and answer with events; an event of an earlier passage is dropped.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from firmware_bridge.ports import Link, Turnstile
+from gate.card.verified import Refused, VerifiedCard
+from gate.console.deps import Health, KioskView
+from gate.errors import LedgerFault
+from gate.ledger.record import Decided, FaultCode, Faulted, Moved, Record, Stopped, VerifierDied
+from gate.passage import events as ev
+from gate.passage import pin_leg
+from gate.passage.decision import Decision, DenyReason
+from gate.passage.face_leg import FaceLeg, View
+from gate.passage.lanes import offer
+from gate.passage.pin_tries import PinTries
+from gate.passage.ports import (
+    CardChannel,
+    CardChecks,
+    CardReader,
+    KeyReleases,
+    Kiosk,
+    Log,
+    Verifiers,
+)
+from gate.passage.report import PassageReport
+from gate.passage.screens import view
+from gate.passage.session import DEADLINE_MS, Session, State
+from gate.policy import FaceMode, Policy
+from models.types import Advice
+
+HEALTH_EVERY_S = 0.25
+LEDGER_RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Everything one lane works with. Built in gate.wiring, real or simulated."""
+
+    reader: CardReader
+    card_checks: CardChecks
+    verifiers: Verifiers
+    keys: KeyReleases
+    turnstile: Turnstile
+    log: Log
+    kiosk: Kiosk
+    policy: Policy
+    face_mode: Callable[[datetime], FaceMode]
+    view: View
+    pulse_ms: int
+    pin_lock_s: float = 900.0
+    deadline_ms: Mapping[State, int | None] = DEADLINE_MS
+
+
+class Runner:
+    """Runs one lane until `stop`."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        on_passage: Callable[[PassageReport], None] = lambda _report: None,
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic_s: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._lane = lane
+        self._on_passage = on_passage
+        self._utc_now = utc_now
+        self._now_s = monotonic_s
+        self._random = random_bytes
+        self._session = Session(lane.deadline_ms)
+        self._events: queue.SimpleQueue[tuple[int, ev.Event]] = queue.SimpleQueue()
+        self._tries = PinTries(
+            lane.policy.pin_max_tries, lane.pin_lock_s, random_bytes(32), monotonic_s
+        )
+        # Of the passage under way; `_number` tells its events from those of an earlier one.
+        self._number = 0
+        self._report = PassageReport()
+        self._began_s = 0.0
+        self._state_since_s = 0.0
+        self._channel: CardChannel | None = None
+        self._card: VerifiedCard | None = None
+        self._face_leg: FaceLeg | None = None
+        self._threads: list[threading.Thread] = []
+        self._pin_token: str | None = None
+        self._advice = Advice.NONE
+        self._camera_on = False
+        # Of the lane.
+        self._shown: KioskView | None = None
+        self._card_only = False
+        self._field_free = threading.Event()
+        self._ledger_ok = True
+        self._ledger_tried_s = 0.0
+        self._known_faults: set[FaultCode] = set()
+        self._ended = threading.Event()
+
+    # ---- for other threads ------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask for a shutdown: a passage under way is denied, or finished when already granted."""
+        self._events.put((self._number, ev.Stop()))
+
+    def choose_pin_lane(self) -> None:
+        """The person at the kiosk prefers the PIN."""
+        self._events.put((self._number, ev.PinChosen()))
+
+    def leave(self) -> None:
+        """The person at the kiosk walks away."""
+        self._events.put((self._number, ev.Left()))
+
+    # ---- the loop ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until stopped. Every exception of one step is a denial, never the end of the lane."""
+        field = threading.Thread(target=self._watch_field, name="card-field", daemon=True)
+        self._field_free.set()
+        field.start()
+        self._state_since_s = self._now_s()
+        try:
+            while self._session.state is not State.STOPPED:
+                for event in self._next_events():
+                    self._handle(event)
+        finally:
+            self._ended.set()
+            self._forget()
+            self._append(Stopped(clean=self._session.state is State.STOPPED))
+            field.join(timeout=3.0)
+
+    def _next_events(self) -> list[ev.Event]:
+        deadline_ms = self._session.deadline_ms
+        wait_s = HEALTH_EVERY_S
+        if deadline_ms is not None:
+            left_s = self._state_since_s + deadline_ms / 1000 - self._now_s()
+            if left_s <= 0 and self._events.empty():
+                return [ev.TimedOut()]
+            wait_s = max(0.0, min(wait_s, left_s))
+        elif self._session.state is State.CLOSED:
+            # Ask at once after a passage, so that the screen does not flicker.
+            health = self._health()
+            if isinstance(health, ev.Healthy):
+                return [health]
+            self._handle(health)
+        try:
+            number, event = self._events.get(timeout=wait_s)
+        except queue.Empty:
+            return [self._health()] if self._session.state is State.IDLE else []
+        if isinstance(event, ev.Tapped):
+            if self._session.state not in (State.IDLE, State.CLOSED):
+                self._let_go()  # tapped while a passage was under way: tap again
+                return []
+            self._begin_passage()
+        elif number != self._number and not isinstance(event, ev.Stop):
+            return []
+        return [event]
+
+    def _handle(self, event: ev.Event) -> None:
+        before = self._session.state
+        effects = self._session.handle(event)
+        if self._session.state is not before:
+            self._state_since_s = self._now_s()
+        if isinstance(event, ev.CameraOn):
+            self._camera_on = True
+        for effect in effects:
+            self._carry_out(effect)
+        self._show()
+        if self._session.state in (State.IDLE, State.CLOSED) and self._channel is None:
+            self._field_free.set()
+
+    def _carry_out(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.ReadCard():
+                self._start(self._read_card)
+            case ev.Look():
+                self._start(self._look)
+            case ev.EndLook():
+                self._camera_on = False
+                if self._face_leg is not None and not self._verdict_given():
+                    self._face_leg.stop()
+            case ev.Guide(advice):
+                self._advice = advice
+            case ev.AskPin():
+                self._pin_token = self._lane.kiosk.open_prompt()
+                self._start(self._ask_pin)
+            case ev.EndPin():
+                self._end_pin()
+            case ev.Record(decision):
+                self._record(decision)
+            case ev.Pulse():
+                self._start(self._pulse)
+            case ev.Watch():
+                self._start(self._watch_crossing)
+            case ev.RecordMove(result, crossing):
+                self._report.opened, self._report.crossing = result, crossing
+                self._append(Moved(result, crossing))
+            case ev.Forget():
+                self._forget()
+
+    # ---- steps of one passage ---------------------------------------------------------------
+
+    def _begin_passage(self) -> None:
+        self._number += 1
+        self._report = PassageReport()
+        self._began_s = self._now_s()
+        self._advice = Advice.NONE
+
+    def _post(self, number: int, event: ev.Event) -> None:
+        self._events.put((number, event))
+
+    def _start(self, step: Callable[[int], None]) -> None:
+        number = self._number
+
+        def guarded() -> None:
+            try:
+                step(number)
+            except Exception:  # any doubt is a denial with a record
+                self._append(Faulted(FaultCode.INTERNAL))
+                self._post(number, ev.CardRejected(DenyReason.INTERNAL_FAULT))
+                self._post(number, ev.FaceFailed(DenyReason.INTERNAL_FAULT))
+                self._post(number, ev.PinFailed(DenyReason.INTERNAL_FAULT, may_retry=False))
+
+        thread = threading.Thread(target=guarded, name=step.__name__.strip("_"), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _step(self, name: str, took_ms: float) -> None:
+        self._report.steps_ms[name] = took_ms
+
+    def _read_card(self, number: int) -> None:
+        began_s = self._now_s()
+        assert self._channel is not None
+        now = self._utc_now()
+        card = self._lane.card_checks(self._channel, now)
+        self._step("card", (self._now_s() - began_s) * 1000)
+        if not isinstance(card, Refused):
+            self._card = card
+        face, ready = self._lane.face_mode(now), self._lane.verifiers.ready()
+        self._post(number, offer(card, self._lane.policy, face, verifier_ready=ready))
+
+    def _look(self, number: int) -> None:
+        card = self._card
+        assert card is not None
+        leg = self._face_leg = FaceLeg(card, self._lane.view, self._random(8))
+        report = self._report
+        certificate, fault = leg.run(
+            self._lane.verifiers,
+            self._lane.keys,
+            lambda event: self._post(number, event),
+            self._step,
+        )
+        report.certificate = certificate
+        if certificate is not None:
+            self._append(VerifierDied.of(certificate))
+        if fault is DenyReason.VERIFIER_FAULT:
+            self._append(Faulted(FaultCode.VERIFIER_KILLED))
+
+    def _verdict_given(self) -> bool:
+        return "look" in self._report.steps_ms
+
+    def _ask_pin(self, number: int) -> None:
+        card, token = self._card, self._pin_token
+        assert card is not None
+        assert token is not None
+        deadline_ms = self._lane.deadline_ms[State.PIN]
+        assert deadline_ms is not None
+        pin = self._lane.kiosk.wait_pin(token, deadline_ms / 1000)
+        if pin is not None:
+            began_s = self._now_s()
+            answer = pin_leg.check(card, pin, self._tries, self._lane.keys)
+            self._step("pin", (self._now_s() - began_s) * 1000)
+            self._post(number, answer)
+
+    def _end_pin(self) -> None:
+        if self._pin_token is not None:
+            self._lane.kiosk.close_prompt(self._pin_token)
+            self._pin_token = None
+
+    def _record(self, decision: Decision) -> None:
+        began_s = self._now_s()
+        durable = self._append(Decided.of(decision))
+        took_ms = (self._now_s() - began_s) * 1000
+        self._step("record", took_ms)
+        limit_ms = self._session.deadline_ms
+        if not durable:
+            self._report.unrecorded = True
+            self._post(self._number, ev.RecordFailed())
+            return
+        self._report.decisions.append(decision)
+        late = limit_ms is not None and took_ms > limit_ms
+        self._post(self._number, ev.TimedOut() if late else ev.Recorded())
+
+    def _pulse(self, number: int) -> None:
+        began_s = self._now_s()
+        result = self._lane.turnstile.open(self._lane.pulse_ms)
+        self._step("open", (self._now_s() - began_s) * 1000)
+        self._step("tap_to_open", (self._now_s() - self._began_s) * 1000)
+        self._post(number, ev.Opened(result))
+
+    def _watch_crossing(self, number: int) -> None:
+        deadline_ms = self._lane.deadline_ms[State.CROSSING]
+        assert deadline_ms is not None
+        window_ms = max(100, deadline_ms - 500)
+        self._post(number, ev.Crossed(self._lane.turnstile.watch_crossing(window_ms)))
+
+    def _forget(self) -> None:
+        """Drop all that belongs to this card, and wait until its verifier is gone."""
+        self._end_pin()
+        if self._face_leg is not None and not self._verdict_given():
+            self._face_leg.stop()
+        had_card = self._let_go()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=2.0)
+        self._threads.clear()
+        self._card = None
+        self._face_leg = None
+        self._camera_on = False
+        self._advice = Advice.NONE
+        if had_card:
+            self._on_passage(self._report)
+
+    def _let_go(self) -> bool:
+        """Let the card leave the field; tell whether there was one."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        return channel is not None
+
+    def _watch_field(self) -> None:
+        while not self._ended.is_set():
+            if not self._field_free.wait(0.2):
+                continue
+            try:
+                channel = self._lane.reader.wait_for_card(timeout_s=0.3)
+            except Exception:  # no card is read until the reader is back
+                self._once(FaultCode.READER, present=True)
+                self._ended.wait(1.0)
+                continue
+            self._once(FaultCode.READER, present=False)
+            if channel is not None:
+                self._field_free.clear()
+                self._channel = channel
+                self._post(-1, ev.Tapped())
+
+    # ---- health -----------------------------------------------------------------------------
+
+    def _health(self) -> ev.Event:
+        status = self._lane.turnstile.status()
+        agent_alive = self._lane.keys.alive()
+        if not self._ledger_ok and self._now_s() - self._ledger_tried_s >= LEDGER_RETRY_S:
+            self._append(Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE))
+        self._once(FaultCode.TURNSTILE_OFFLINE, status.link is Link.OFFLINE)
+        self._once(FaultCode.TURNSTILE_WRONG_KEY, status.link is Link.WRONG_KEY)
+        self._once(FaultCode.TAMPER, status.tamper)
+        self._once(FaultCode.FIRE, status.fire)
+        self._once(FaultCode.KEY_AGENT_DEAD, not agent_alive)
+        face = self._lane.face_mode(self._utc_now())
+        self._card_only = not (face.on and self._lane.verifiers.ready())
+        self._show()
+        if not self._ledger_ok:
+            return ev.Unhealthy(DenyReason.LEDGER_UNAVAILABLE)
+        if status.link is not Link.ONLINE or status.tamper:
+            return ev.Unhealthy(DenyReason.TURNSTILE_OFFLINE)
+        if not agent_alive:
+            return ev.Unhealthy(DenyReason.KEY_UNAVAILABLE)
+        return ev.Healthy()
+
+    def health(self) -> list[Health]:
+        """Return what the admin page shows, with advice where something is wrong."""
+        status = self._lane.turnstile.status()
+        face = self._lane.face_mode(self._utc_now())
+        return [
+            Health(
+                "turnstile",
+                status.link is Link.ONLINE and not status.tamper,
+                "tamper alarm" if status.tamper else status.link.value,
+                "look at the housing" if status.tamper else "check cable and power of the line",
+            ),
+            Health("fire loop", not status.fire, "fire" if status.fire else "closed", "evacuate"),
+            Health(
+                "key agent",
+                self._lane.keys.alive(),
+                "alive" if self._lane.keys.alive() else "gone",
+                "restart the gate; check the template key files",
+            ),
+            Health(
+                "verifier",
+                self._lane.verifiers.ready(),
+                "a spare waits" if self._lane.verifiers.ready() else "no spare ready",
+                "the card + PIN lane goes on; check the model pack with: gate models verify",
+            ),
+            Health(
+                "ledger",
+                self._ledger_ok,
+                "writable" if self._ledger_ok else "cannot append",
+                "free disk space; nobody is let in without a record",
+            ),
+            Health("face lane", face.on, face.line, "cards with PIN keep working"),
+        ]
+
+    def _once(self, code: FaultCode, present: bool) -> None:
+        """Record a fault when it begins, and again only after it was gone."""
+        if not present:
+            self._known_faults.discard(code)
+        elif code not in self._known_faults:
+            self._known_faults.add(code)
+            self._append(Faulted(code))
+
+    def _append(self, record: Record) -> bool:
+        self._ledger_tried_s = self._now_s()
+        try:
+            self._lane.log.append(record, self._utc_now())
+        except LedgerFault:
+            self._ledger_ok = False
+            return False
+        self._ledger_ok = True
+        return True
+
+    def _show(self) -> None:
+        looking = self._session.state is State.LOOK
+        shown = view(
+            self._session.state,
+            self._session.memory,
+            advice=self._advice,
+            camera_on=self._camera_on,
+            deadline_ms=self._lane.view.look_ms if looking else self._session.deadline_ms,
+            pin_token=self._pin_token,
+            card_only=self._card_only,
+        )
+        if shown != self._shown:
+            self._shown = shown
+            self._lane.kiosk.show(shown)
