@@ -1,0 +1,216 @@
+"""How a process of ours gives up what it does not need, in two stages.
+
+`harden` before any secret arrives: no new privileges, no dumps, no file writes. `lock` as soon as
+every file and device is open: only the listed system calls, anything else ends the process.
+Used by verifier, key agent and enrolment's capture worker. Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gate.errors import ConfigError
+
+try:
+    import pyseccomp
+except (ImportError, RuntimeError, OSError):  # RuntimeError: libseccomp itself is not installed
+    pyseccomp = None
+
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
+_LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
+_LANDLOCK_VERSION, _LANDLOCK_PATH_BENEATH = 1, 1
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+EQ, GE, MASKED_EQ = 4, 5, 7
+_PROT_EXEC, _MAP_ANONYMOUS = 0x4, 0x20
+
+
+@dataclass(frozen=True)
+class Allow:
+    """One allowed system call, optionally only with certain arguments.
+
+    `args`: (index, operator, value) or (index, MASKED_EQ, mask, value), all must hold. The whole
+    64-bit register is compared.
+    """
+
+    syscall: str
+    args: tuple[tuple[int, ...], ...] = ()
+
+
+def _names(text: str) -> tuple[Allow, ...]:
+    return tuple(Allow(name) for name in text.split())
+
+
+COMPUTE: tuple[Allow, ...] = (
+    *_names("read readv pread64 lseek close brk munmap mremap madvise futex exit exit_group"),
+    *_names("clock_gettime clock_nanosleep nanosleep gettimeofday getrandom sched_yield getpid"),
+    *_names("rt_sigreturn rt_sigprocmask rt_sigaction restart_syscall poll ppoll select pselect6"),
+    # Memory yes, but never executable and never a file.
+    Allow("mmap", ((2, MASKED_EQ, _PROT_EXEC, 0), (3, MASKED_EQ, _MAP_ANONYMOUS, _MAP_ANONYMOUS))),
+    Allow("mprotect", ((2, MASKED_EQ, _PROT_EXEC, 0),)),
+)
+"""What computing, waiting and reading open files needs."""
+
+_VIDIOC = (0xC058560F, 0xC0585611, 0x40045612, 0x40045613)  # QBUF DQBUF STREAMON STREAMOFF
+V4L2: tuple[Allow, ...] = tuple(
+    Allow("ioctl", ((1, MASKED_EQ, 0xFFFFFFFF, request),)) for request in _VIDIOC
+)
+"""What streaming from an already opened V4L2 camera needs on top."""
+
+OPEN_SOCKETS: tuple[Allow, ...] = _names("recvfrom recvmsg sendto sendmsg getsockopt setsockopt")
+"""What reading an already connected network camera needs on top. No new connection."""
+
+
+def write_only(fd: int, size: int) -> tuple[Allow, ...]:
+    """Return the rule that lets only records of `size` bytes leave, and only through `fd`."""
+    return (Allow("write", ((0, EQ, fd), (2, EQ, size))),)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """End this process when the thread that started it ends; at once if it already has."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def is_dumpable() -> bool:
+    """Whether this process could still be dumped or traced."""
+    return bool(_libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0))
+
+
+def check_available() -> None:
+    """Refuse a host on which `lock` could not work.
+
+    Raises:
+        ConfigError: not Linux, or libseccomp is missing.
+    """
+    if not sys.platform.startswith("linux"):
+        raise ConfigError("the sandbox needs Linux", "run the gate on Linux")
+    if pyseccomp is None:
+        raise ConfigError("libseccomp is missing", "run: apt install libseccomp2")
+
+
+def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
+    """Stage 1: give up privileges, dumps and file writes. Reading files stays possible.
+
+    Args:
+        open_files: RLIMIT_NOFILE from now on.
+        devices: device files that may still be opened for writing (a V4L2 camera must be).
+
+    Returns:
+        The Landlock ABI in force, 0 where the kernel has none (best effort, others hold).
+
+    Raises:
+        ConfigError: the host cannot sandbox at all.
+    """
+    check_available()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    # Not RLIMIT_CORE alone: a core pattern that pipes into a collector ignores the limit.
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NPROC, 0)
+    _limit(resource.RLIMIT_NOFILE, open_files)
+    return _landlock(_FS_WRITES, devices, everything=False)
+
+
+def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
+    """Stage 2: from here on only `allowed`; any other system call kills the process.
+
+    Writes to standard output and error fail with EBADF instead, because libraries print there.
+
+    Args:
+        allowed: the rules.
+        open_files: RLIMIT_NOFILE from now on. Descriptors already open stay.
+
+    Raises:
+        ConfigError: the filter could not be loaded.
+    """
+    check_available()
+    _landlock(_FS_WRITES | _FS_READS, (), everything=True)
+    _limit(resource.RLIMIT_NOFILE, open_files)
+    rules = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
+    try:
+        rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
+        rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
+        for fd in (1, 2):
+            to_std = pyseccomp.Arg(0, pyseccomp.EQ, fd)
+            rules.add_rule(pyseccomp.ERRNO(errno.EBADF), "write", to_std)
+        for rule in allowed:
+            arguments = [pyseccomp.Arg(*argument) for argument in rule.args]
+            rules.add_rule(pyseccomp.ALLOW, rule.syscall, *arguments)
+        rules.load()
+    except OSError as error:
+        raise ConfigError(
+            f"seccomp filter refused (errno {error.errno})",
+            "use a kernel with CONFIG_SECCOMP_FILTER",
+        ) from None
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise ConfigError(f"prctl {option} refused (errno {ctypes.get_errno()})")
+
+
+def _limit(which: int, value: int) -> None:
+    resource.setrlimit(which, (value, value))
+
+
+# linux/landlock.h
+_FS_READS = 0b1100  # READ_FILE READ_DIR
+_FS_WRITES = 0b1111111110011  # EXECUTE WRITE_FILE REMOVE_* MAKE_*
+_FS_BY_ABI = ((2, 1 << 13), (3, 1 << 14), (5, 1 << 15))  # REFER, TRUNCATE, IOCTL_DEV
+_FS_DEVICE = 1 << 1 | 1 << 15  # WRITE_FILE IOCTL_DEV
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+def _landlock(access: int, devices: Iterable[Path], *, everything: bool) -> int:
+    """Deny `access` (and what newer ABIs add) everywhere but on `devices`."""
+    abi = int(_libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION))
+    if abi < 1:
+        return 0
+    for since, right in _FS_BY_ABI:
+        access |= right if abi >= since else 0
+    # Network from ABI 4, abstract sockets and signals from 6: only once no camera is left to open.
+    attributes = [access]
+    if everything and abi >= 4:
+        attributes.append(0b11)
+    if everything and abi >= 6:
+        attributes.append(0b11)
+    packed: Any = (ctypes.c_uint64 * len(attributes))(*attributes)
+    ruleset = int(_libc.syscall(_LANDLOCK_CREATE, packed, ctypes.sizeof(packed), 0))
+    if ruleset < 0:
+        return 0
+    try:
+        for device in devices:
+            _permit(ruleset, device, access & _FS_DEVICE)
+        done = int(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
+    finally:
+        os.close(ruleset)
+    return abi if done == 0 else 0
+
+
+def _permit(ruleset: int, device: Path, access: int) -> None:
+    try:
+        fd = os.open(device, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rule = _PathBeneath(access, fd)
+        _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_PATH_BENEATH, ctypes.byref(rule), 0)
+    finally:
+        os.close(fd)

@@ -1,0 +1,155 @@
+"""The key agent process: `python -I -m gate.template.agent FD PER_MINUTE BURST`.
+
+It holds the site's template key and never sees an encrypted template: wrapped key in, content
+key straight into the verifier's pipe. What it can do at all is `serve_one`.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+
+from gate import sandbox
+from gate.errors import ConfigError, ProtocolViolation, TemplateRejected
+from gate.sandbox import Allow
+from gate.template.agent_wire import HELLO_MAX, REQUEST_MAX, Operation, Reply, Request, Status
+from gate.template.context import Purpose
+from gate.template.keys import FileKey, KeyRing
+from gate.template.rate import RateLimit
+from gate.template.wrapping import CONTENT_KEY_BYTES
+
+OPEN_FILES = 16
+_RULES = (
+    *sandbox.COMPUTE,
+    *(Allow(name) for name in ("recvmsg", "sendto", "fstat", "newfstatat")),
+    Allow("fcntl", ((1, sandbox.EQ, fcntl.F_GETFL),)),
+    Allow("write", ((0, sandbox.GE, 3), (2, sandbox.EQ, CONTENT_KEY_BYTES))),
+)
+
+
+def answer(
+    request: Request, pipe_fd: int | None, keys: KeyRing, limit: RateLimit, now_s: float
+) -> Reply:
+    """Return the reply to one well-formed request; write a template's key into `pipe_fd`.
+
+    Args:
+        request: as decoded.
+        pipe_fd: write end of the verifier's key pipe, for templates only.
+        keys: the site's opening keys.
+        limit: bounds releases of both kinds.
+        now_s: monotonic time.
+    """
+    operation, serial = request.operation, request.serial
+    # The info is what the key was sealed under, so this label cannot be claimed afterwards.
+    if not request.info.startswith(Purpose(operation).label):
+        return Reply(Status.WRONG_PURPOSE, serial)
+    if (pipe_fd is not None) != (operation is Operation.TEMPLATE):
+        return Reply(Status.NO_PIPE, serial)
+    if pipe_fd is not None and not _is_write_end(pipe_fd):
+        return Reply(Status.NO_PIPE, serial)
+    if not limit.allow(now_s):
+        return Reply(Status.RATE_LIMITED, serial)
+    try:
+        content_key = keys.unwrap(request.kid, request.wrapped, request.info)
+    except KeyError:
+        return Reply(Status.UNKNOWN_KID, serial)
+    except TemplateRejected:
+        return Reply(Status.DOES_NOT_OPEN, serial)
+    if pipe_fd is None:
+        return Reply(Status.OK, serial, content_key)
+    try:
+        written = os.write(pipe_fd, content_key)
+    except OSError:
+        return Reply(Status.NO_PIPE, serial)
+    return Reply(Status.OK if written == CONTENT_KEY_BYTES else Status.NO_PIPE, serial)
+
+
+def serve_one(link: socket.socket, keys: KeyRing, limit: RateLimit, now_s: float) -> bool:
+    """Answer one datagram, whatever it holds. False: the gate has closed its end."""
+    data, fds, truncated = _receive(link)
+    try:
+        if data == b"":
+            return False
+        try:
+            if truncated or len(fds) > 1:
+                raise ProtocolViolation("key request is too large")
+            request = Request.decode(data)
+        except ProtocolViolation:
+            reply = Reply(Status.MALFORMED, int.from_bytes(data[2:6], "big"))
+        else:
+            reply = answer(request, fds[0] if fds else None, keys, limit, now_s)
+        link.send(reply.encode())
+        return True
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _receive(link: socket.socket) -> tuple[bytes, list[int], bool]:
+    room = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+    data, ancillary, flags, _ = link.recvmsg(REQUEST_MAX + 1, room)
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    return data, list(fds), bool(flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC))
+
+
+def _is_write_end(fd: int) -> bool:
+    is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+    # Non-blocking, so that a full pipe cannot stop the agent.
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    return is_pipe and flags & os.O_ACCMODE == os.O_WRONLY and bool(flags & os.O_NONBLOCK)
+
+
+def _load(link: socket.socket) -> KeyRing:
+    """Read the first datagram (paths and passphrases) and the key files it names."""
+    hello = json.loads(link.recv(HELLO_MAX))
+    keys = [
+        FileKey.load(Path(path), None if secret is None else secret.encode())
+        for path, secret in hello
+    ]
+    ring = KeyRing(keys)
+    ring.self_test()
+    return ring
+
+
+def main(arguments: list[str]) -> int:
+    """Load keys, lock the process, answer until the gate closes its end. Return the exit code."""
+    fd, per_minute, burst = (int(argument) for argument in arguments)
+    link = socket.socket(fileno=fd)
+    try:
+        # Dumps off before the first secret; files stay readable until the keys are loaded.
+        landlock_abi = sandbox.harden(OPEN_FILES)
+        dumpable = sandbox.is_dumpable()
+        keys = _load(link)
+        sandbox.lock(_RULES, OPEN_FILES)
+    except ConfigError as error:
+        link.send(json.dumps({"fault": [error.what, error.advice]}).encode())
+        return 2
+    hello = {
+        "kids": [kid.hex() for kid in keys.kids],
+        "landlock_abi": landlock_abi,
+        "dumpable": dumpable,
+    }
+    link.send(json.dumps(hello).encode())
+    limit = RateLimit(per_minute, burst)
+    while serve_one(link, keys, limit, time.monotonic()):
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    # Straight to the kernel: under the lock, an orderly interpreter exit could ask for more.
+    try:
+        code = main(sys.argv[1:])
+    except BaseException:
+        code = 1
+    os._exit(code)

@@ -1,0 +1,213 @@
+"""The gate's side of the key agent: start it, ask it, notice when it is gone."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gate.errors import ConfigError, KeyAgentFault, ProtocolViolation, TemplateRejected
+from gate.template.agent_wire import REPLY_MAX, Operation, Reply, Request, Status
+from gate.template.wrapping import CONTENT_KEY_BYTES, KID_BYTES, WRAPPED_BYTES
+
+START_S = 10.0
+EXCHANGE_S = 0.5
+_RESTART = "restart the gate; if it happens again, check the key agent's host"
+
+
+class KeyAgent:
+    """A running key agent. Thread safe. Use `start`, and `close` at the end."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        link: socket.socket,
+        kids: tuple[bytes, ...],
+        exchange_s: float,
+    ) -> None:
+        self._process = process
+        self._link = link
+        self._exchange_s = exchange_s
+        self._serial = 0
+        self._turn = threading.Lock()
+        self.kids = kids
+        """Names of the opening keys that the agent holds."""
+
+    @classmethod
+    def start(
+        cls,
+        key_files: Sequence[Path],
+        *,
+        passphrases: Mapping[Path, str] | None = None,
+        per_minute: int = 120,
+        burst: int = 20,
+        exchange_s: float = EXCHANGE_S,
+    ) -> KeyAgent:
+        """Start the agent process and wait until it has loaded its keys and locked itself.
+
+        Args:
+            key_files: PEM PKCS#8 P-256 keys, mode 0600. Read by the agent, never by the gate.
+            passphrases: of those files that have one.
+            per_minute: sustained releases a minute.
+            burst: releases at once.
+            exchange_s: longest wait for one answer.
+
+        Raises:
+            ConfigError: a key file is unusable, or the host cannot sandbox.
+            KeyAgentFault: the agent did not come up.
+        """
+        if not key_files:
+            raise ConfigError("no template key is configured", "name at least one key file")
+        secrets = passphrases or {}
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fd = theirs.fileno()
+        command = [sys.executable, "-I", "-m", "gate.template.agent"]
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
+                [*command, str(fd), str(per_minute), str(burst)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"LANG": "C.UTF-8"},
+                pass_fds=(fd,),
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        agent = cls(process, ours, (), exchange_s)
+        try:
+            ours.settimeout(START_S)
+            hello = [[str(path.absolute()), secrets.get(path)] for path in key_files]
+            ours.send(json.dumps(hello).encode())
+            agent.kids = _kids(ours.recv(4096))
+        except (OSError, ValueError, KeyError):
+            agent.close()
+            raise KeyAgentFault("key agent did not start", _RESTART) from None
+        except BaseException:
+            agent.close()
+            raise
+        return agent
+
+    @property
+    def pid(self) -> int:
+        """Process id, for health pages and tests."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
+        """Have the agent write a template's content key into the verifier's key pipe.
+
+        The key never enters this process. The caller still closes its own copy of `fd`.
+
+        Args:
+            kid: from the envelope.
+            wrapped: from the envelope.
+            info: `SealContext.hpke_info()` of this card.
+            fd: write end of the verifier's key pipe.
+
+        Raises:
+            TemplateRejected: does not open at this site in this context.
+            KeyAgentFault: refused, no answer in time, or gone.
+        """
+        self._ask(Operation.TEMPLATE, kid, wrapped, info, fd)
+
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+        """Return the content key of a PIN envelope, 32 bytes.
+
+        Raises:
+            TemplateRejected: does not open at this site in this context.
+            KeyAgentFault: refused, no answer in time, or gone.
+        """
+        key = self._ask(Operation.PIN, kid, wrapped, info, None)
+        if len(key) != CONTENT_KEY_BYTES:
+            raise KeyAgentFault("key agent broke its protocol", _RESTART)
+        return key
+
+    def close(self) -> None:
+        """End the agent. Idempotent."""
+        self._link.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+            return
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(
+        self, operation: Operation, kid: bytes, wrapped: bytes, info: bytes, fd: int | None
+    ) -> bytes:
+        if len(kid) != KID_BYTES or len(wrapped) != WRAPPED_BYTES:
+            raise TemplateRejected("sealed object has a malformed key")
+        with self._turn:
+            self._serial = (self._serial + 1) & 0xFFFFFFFF
+            request = Request(operation, self._serial, kid, wrapped, info)
+            reply = self._exchange(request, fd)
+        if reply.key and operation is Operation.TEMPLATE:
+            raise KeyAgentFault("key agent broke its protocol", _RESTART)
+        return _result(reply)
+
+    def _exchange(self, request: Request, fd: int | None) -> Reply:
+        deadline = time.monotonic() + self._exchange_s
+        ancillary = []
+        if fd is not None:
+            os.set_blocking(fd, False)
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        try:
+            self._link.settimeout(self._exchange_s)
+            self._link.sendmsg([request.encode()], ancillary)
+            while True:
+                self._link.settimeout(max(0.001, deadline - time.monotonic()))
+                data = self._link.recv(REPLY_MAX + 1)
+                if data == b"":
+                    raise KeyAgentFault("key agent is gone", _RESTART)
+                reply = Reply.decode(data)
+                # A late answer to a question we gave up on is dropped, key and all.
+                if reply.serial == request.serial:
+                    return reply
+        except TimeoutError:
+            raise KeyAgentFault("key agent did not answer in time", _RESTART) from None
+        except OSError:
+            raise KeyAgentFault("key agent is gone", _RESTART) from None
+        except ProtocolViolation:
+            raise KeyAgentFault("key agent broke its protocol", _RESTART) from None
+
+
+def _kids(answer: bytes) -> tuple[bytes, ...]:
+    hello = json.loads(answer)
+    if "fault" in hello:
+        what, advice = hello["fault"]
+        raise ConfigError(what, advice)
+    if hello["dumpable"]:
+        raise KeyAgentFault("key agent could not protect its memory", _RESTART)
+    return tuple(bytes.fromhex(kid) for kid in hello["kids"])
+
+
+def _result(reply: Reply) -> bytes:
+    match reply.status:
+        case Status.OK:
+            return reply.key
+        case Status.DOES_NOT_OPEN:
+            raise TemplateRejected("sealed object does not open in this context")
+        case Status.UNKNOWN_KID:
+            raise TemplateRejected(
+                "sealed to a template key that this site does not hold",
+                "add the old opening key, or issue the card again",
+            )
+        case Status.RATE_LIMITED:
+            raise KeyAgentFault("too many keys asked for", "wait; if nobody is tapping, look why")
+        case Status.NO_PIPE:
+            raise KeyAgentFault("the verifier took no key", "see the verifier's fault")
+        case Status.WRONG_PURPOSE | Status.MALFORMED:
+            raise KeyAgentFault("key agent refused the request", "report this as a defect")
