@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Advice(IntEnum):
 
 @dataclass(frozen=True)
 class Zone:
-    """The approach zone as fractions of the frame, origin top left. Nothing outside is processed."""
+    """The approach zone, in fractions of the frame, origin top left. The rest is not processed."""
 
     left: float = 0.0
     top: float = 0.0
@@ -44,12 +44,20 @@ class Zone:
     bottom: float = 1.0
 
 
+class Landmarks(Enum):
+    """What the five points of a Face are, in order. "Right" is the subject's right."""
+
+    ARCFACE_5 = "arcface_5"
+    """Right eye, left eye, nose tip, right mouth corner, left mouth corner."""
+    DLIB_5 = "dlib_5"
+    """Left eye outer and inner corner, right eye outer and inner corner, base of the nose."""
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One detected face, in pixels of the frame it was found in.
 
-    `landmarks`: float32 (5, 2), x then y, order: subject's right eye, left eye, nose,
-    right mouth corner, left mouth corner.
+    `landmarks`: float32 (5, 2), x then y, in the order that `scheme` names.
     """
 
     left: float
@@ -58,6 +66,7 @@ class Face:
     height: float
     landmarks: NDArray[np.float32]
     score: float
+    scheme: Landmarks = Landmarks.ARCFACE_5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
