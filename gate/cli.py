@@ -1,0 +1,207 @@
+"""The `gate` command: parse, call, print, exit code. Nothing else happens here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
+
+app = typer.Typer(
+    name="gate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="A door that compares ONE live face with ONE template on the person's own card, "
+    "and keeps neither.\n\nStart with `gate demo`. " + EXIT_CODES_HELP,
+)
+models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The log: verify it, export it.")
+app.add_typer(models_app, name="models")
+app.add_typer(ledger_app, name="ledger")
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", help="The gate's TOML file; see gate.example.toml.")
+]
+CacheDir = Annotated[
+    Path,
+    typer.Option(
+        "--cache", envvar="GATE_CACHE_DIR", help="Where fetched and converted models are kept."
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        envvar="GATE_MODELS_DIR",
+        help="A folder with the files of the edge pack; otherwise their pinned origins are asked.",
+    ),
+]
+PackName = Annotated[str, typer.Argument(help="bootstrap or edge.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+VKey = Annotated[
+    str,
+    typer.Option("--vkey", help="Verifier key of the log, from a source you trust (text or file)."),
+]
+DEFAULT_CACHE = Path(".cache/consentgate")
+
+
+@app.command()
+@ends_with_code("gate")
+def demo(
+    pack: Annotated[
+        str,
+        typer.Option("--pack", help="bootstrap, edge, or auto: edge when its files can be had."),
+    ] = "auto",
+    models: ModelsDir = None,
+    cache: CacheDir = DEFAULT_CACHE,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera",
+            help="Use a camera instead of the sample photographs: 0, a video file, a folder of "
+            "images, or rtsp://...",
+        ),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Leave the kiosk, admin and audit pages running.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of the pages; 0 takes a free one.")] = 0,
+    as_json: Json = False,
+) -> ExitCode:
+    """Walk through one door, step by step, on real photographs.
+
+    Builds the models, makes a demo site, enrols a person, walks twelve passages (owner, another
+    person, two faces, nobody, PIN, cloned, revoked, expired card, unplugged turnstile, withdrawn
+    consent), verifies the log and looks for residues. Exit code 0 only when every outcome was the
+    expected one.
+    """
+    from gate.demo.walk import Options, walk  # the demo stands above enrolment; see pyproject
+
+    return walk(Options(pack, models, cache, camera, serve, port, as_json))
+
+
+@app.command(name="run")
+@ends_with_code("gate")
+def run_gate(config: ConfigPath) -> ExitCode:
+    """Run one gate until SIGTERM or Ctrl-C.
+
+    A passage under way is finished when it is already granted, and denied otherwise.
+    """
+    from gate.running import run_until_signal
+
+    return run_until_signal(config)
+
+
+@app.command(name="check-config")
+@ends_with_code("gate")
+def check_config(config: ConfigPath, as_json: Json = False) -> ExitCode:
+    """Read configuration, keys, policy, trust and models as `gate run` would, and start nothing."""
+    from gate.checking import check
+
+    lines = check(config)
+    if as_json:
+        typer.echo(json.dumps([{"part": part, "what": what} for part, what in lines]))
+    else:
+        for part, what in lines:
+            typer.echo(f"{part:<12} {what}")
+    return ExitCode.OK
+
+
+@app.command()
+@ends_with_code("gate")
+def console(
+    ledger: Annotated[Path, typer.Option("--ledger", help="The log of a gate.")],
+    vkey: VKey,
+    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8444,
+) -> ExitCode:
+    """Serve the admin and audit pages of a log, apart from any gate, until Ctrl-C."""
+    from gate.running import serve_console
+
+    return serve_console(ledger, _vkey_text(vkey), host, port)
+
+
+@models_app.command(name="list")
+@ends_with_code("gate")
+def models_list(as_json: Json = False) -> ExitCode:
+    """Show the packs: what is in them, licences, thresholds and where those come from."""
+    from gate.model_packs import list_packs
+
+    list_packs(as_json=as_json)
+    return ExitCode.OK
+
+
+@models_app.command(name="fetch")
+@ends_with_code("gate")
+def models_fetch(
+    pack: PackName = "bootstrap", models: ModelsDir = None, cache: CacheDir = DEFAULT_CACHE
+) -> ExitCode:
+    """Bring one pack into the cache; every file is checked against its SHA-256 first."""
+    from gate.model_packs import fetch
+
+    typer.echo(fetch(pack, cache, models))
+    return ExitCode.OK
+
+
+@models_app.command(name="verify")
+@ends_with_code("gate")
+def models_verify(
+    pack: PackName = "bootstrap",
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="The pack's folder; the cache otherwise.")
+    ] = None,
+    cache: CacheDir = DEFAULT_CACHE,
+) -> ExitCode:
+    """Check the files of a pack against their SHA-256, without parsing any."""
+    from gate.model_packs import verify
+
+    return verify(folder or cache / "packs" / pack)
+
+
+@ledger_app.command(name="verify")
+@ends_with_code("gate")
+def ledger_verify(
+    path: Annotated[Path, typer.Argument(help="A log file, or a folder made by `ledger export`.")],
+    vkey: VKey,
+    as_json: Json = False,
+) -> ExitCode:
+    """Check a log without trusting the gate that wrote it; shares no code with the writer."""
+    from gate.auditing import verify
+
+    return verify(path, _vkey_text(vkey), as_json=as_json)
+
+
+@ledger_app.command(name="export")
+@ends_with_code("gate")
+def ledger_export(
+    path: Annotated[Path, typer.Argument(help="The log file of a gate.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for the export.")],
+) -> ExitCode:
+    """Write a log as plain files, so that an auditor can check it with tools of his own."""
+    from gate.auditing import export_to
+
+    export_to(path, folder)
+    typer.echo(folder)
+    return ExitCode.OK
+
+
+def _vkey_text(value: str) -> str:
+    """Accept the key itself or the path of a file that holds it."""
+    path = Path(value)
+    if "+" not in value and path.is_file():
+        return path.read_text(encoding="utf-8").strip()
+    return value.strip()
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

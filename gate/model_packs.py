@@ -1,0 +1,80 @@
+"""`gate models`: what a person sees while packs are fetched, listed and verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from gate.exit_codes import ExitCode
+from models.fetch import Progress as Step
+from models.fetch import Report, fetch_pack
+from models.manifest import manifest
+from models.verified import verify_pack
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Report]:
+    """Show the steps of a fetch as bars; the bars go away when it ends."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, int] = {}
+
+        def report(step: Step) -> None:
+            if step.what not in tasks:
+                tasks[step.what] = progress.add_task(step.what, total=step.total_bytes)
+            progress.update(tasks[step.what], completed=step.done_bytes, total=step.total_bytes)  # type: ignore[arg-type]  # TaskID
+
+        yield report
+
+
+def fetch(pack: str, cache: Path, models_dir: Path | None) -> Path:
+    """Bring one pack into the cache with progress on stderr; return its folder."""
+    console = Console(stderr=True)
+    with progress_bars(console) as report:
+        folder = fetch_pack(pack, cache, models_dir, report)
+    console.print(f"{pack}: every file has the SHA-256 of models/manifest.toml")
+    return folder
+
+
+def verify(folder: Path) -> ExitCode:
+    """Check the files of the pack in `folder` (its name is the pack's) by hash.
+
+    Raises:
+        ModelFault: the first file that is absent or differs.
+    """
+    verify_pack(folder)
+    Console(stderr=True).print(f"every file in {folder} has its SHA-256")
+    return ExitCode.OK
+
+
+def list_packs(*, as_json: bool) -> None:
+    """Show every pack of the manifest."""
+    packs = manifest().packs
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps({name: asdict(spec) for name, spec in packs.items()}))
+        return
+    for name, spec in packs.items():
+        use = "production" if spec.for_production else "NOT for production"
+        console.print(f"[bold]{name}[/] ({use}): {spec.about}")
+        console.print(f"  match_min_cos {spec.match_min_cos}, live_min {spec.live_min}")
+        console.print(f"  thresholds from: {spec.report.command} -> {spec.report.result}")
+        table = Table(box=None, padding=(0, 2))
+        for heading in ("file", "role", "size", "sha256", "licence"):
+            table.add_column(heading, overflow="fold")
+        for file in spec.files:
+            size = f"{file.size_bytes / 1e6:.1f} MB"
+            table.add_row(file.name, file.role, size, file.sha256[:16] + "…", file.licence)
+        console.print(table)
