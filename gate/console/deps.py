@@ -57,14 +57,18 @@ class GateView(Protocol):
     """Live state of one gate. Thread safe."""
 
     @property
-    def gate_id(self) -> str: ...
+    def gate_id(self) -> str:
+        """As the policy names this gate."""
+        ...
 
     @property
     def purpose(self) -> tuple[str, str]:
         """Who asks and what for, Korean then English, from the policy."""
         ...
 
-    def kiosk(self) -> KioskView: ...
+    def kiosk(self) -> KioskView:
+        """Return the view now."""
+        ...
 
     def kiosk_changes(self) -> AsyncIterator[KioskView]:
         """Yield the view now and at each change."""
@@ -82,9 +86,13 @@ class GateView(Protocol):
         """The person walks away: end this passage."""
         ...
 
-    def turnstile(self) -> TurnstileStatus: ...
+    def turnstile(self) -> TurnstileStatus:
+        """Return the newest supervised reading, without waiting."""
+        ...
 
-    def health(self) -> list[Health]: ...
+    def health(self) -> list[Health]:
+        """Return the lines of the health table."""
+        ...
 
 
 @dataclass(frozen=True)
