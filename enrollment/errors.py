@@ -11,3 +11,7 @@ class EnrolmentRefused(GateError):
 
 class ConsentInvalid(EnrolmentRefused):
     """A consent record or receipt is malformed, unsigned or contradicts itself."""
+
+
+class CaptureFault(GateError):
+    """The capture worker ended without a result. Nothing of the photographs is left."""

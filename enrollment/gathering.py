@@ -44,7 +44,7 @@ class Gathering:
         live_min: the pack's presentation attack threshold; None for photographs, which are
             pictures of a face by nature, and for packs that cannot tell.
         live: the frames come from a camera, so time passes between them.
-        compare: models.compare.compare.
+        score_cos: models.compare.score_cos.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Gathering:
         wanted: int,
         match_min_cos: float,
         live_min: float | None,
-        compare: Callable[[Reference, Embedding], float],
+        score_cos: Callable[[Embedding, Reference], float],
         *,
         live: bool,
     ) -> None:
         self._wanted = wanted
         self._match_min_cos = match_min_cos
         self._live_min = live_min
-        self._compare = compare
+        self._score_cos = score_cos
         self._live = live
         self._sum: NDArray[np.float64] | None = None
         self._last_ms: int | None = None
@@ -91,7 +91,7 @@ class Gathering:
         values = seen.embedding.values.astype(np.float64)
         if self._sum is None:
             self._sum = values
-        elif self._compare(_unit(self._sum), seen.embedding) < self._match_min_cos:
+        elif self._score_cos(seen.embedding, _unit(self._sum)) < self._match_min_cos:
             self._strange += 1
             return Step.SOMEBODY_ELSE
         else:
