@@ -1,0 +1,144 @@
+"""The closed schema, once more, in a table of the verifier's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_ENTRY_MAX_BYTES: Final = 1024
+
+
+@dataclass(frozen=True)
+class Words:
+    """One of these words (or null)."""
+
+    words: frozenset[str]
+    null: bool = False
+
+    def holds(self, value: object) -> bool:
+        """Whether the value fits."""
+        return (value is None and self.null) or (type(value) is str and value in self.words)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from low to high."""
+
+    low: int
+    high: int
+
+    def holds(self, value: object) -> bool:
+        """Whether the value fits."""
+        return type(value) is int and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def holds(self, value: object) -> bool:
+        """Whether the value fits."""
+        return type(value) is bool
+
+
+@dataclass(frozen=True)
+class Sha256:
+    """64 lower-case hexadecimal digits."""
+
+    def holds(self, value: object) -> bool:
+        """Whether the value fits."""
+        return type(value) is str and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _words(text: str, *, null: bool = False) -> Words:
+    return Words(frozenset(text.split()), null)
+
+
+LANES: Final = _words("face pin none")
+DENIALS: Final = _words(
+    """card_unreadable card_untrusted card_expired card_not_yet_valid card_tampered card_cloned
+    card_revoked status_unknown not_allowed_here no_match no_face multiple_faces
+    presentation_attack low_quality consent_withdrawn template_rejected wrong_pin pin_locked
+    pin_timeout no_pin_on_card timed_out key_unavailable verifier_fault camera_fault
+    turnstile_offline ledger_unavailable shutting_down internal_fault""",
+    null=True,
+)
+FAULTS: Final = _words(
+    """camera camera_lost reader turnstile_offline turnstile_wrong_key tamper fire relay_unknown
+    verifier_spawn verifier_killed verifier_contract key_agent_dead ledger_was_unavailable
+    policy_expired deployment_expired status_list_stale internal"""
+)
+SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
+    "started": {
+        "mode": _words("demo production"),
+        "pack": _words("bootstrap edge other"),
+        "policy": Sha256(),
+        "sandbox_ok": Flag(),
+        "key_agent_ok": Flag(),
+        "init_on_free": Flag(),
+        "swap_off": Flag(),
+        "core_dumps_off": Flag(),
+        "hibernation_off": Flag(),
+    },
+    "decided": {"granted": Flag(), "reason": DENIALS, "lane": LANES},
+    "moved": {
+        "result": _words("opened refused not_delivered unknown"),
+        "crossing": _words("one tailgating nobody unobserved"),
+    },
+    "verifier_died": {
+        "exit_code": Whole(-64, 255),
+        "lifetime_ds": Whole(0, 6000),
+        "threads": Whole(0, 255),
+        "no_new_privs": Flag(),
+        "seccomp_mode": Whole(0, 2),
+        "landlock_abi": Whole(0, 99),
+        "dumpable": Flag(),
+        "core_limit_zero": Flag(),
+        "file_limit_zero": Flag(),
+        "bytes_in": Whole(0, 65_535),
+        "bytes_out": Whole(0, 65_535),
+    },
+    "faulted": {"code": FAULTS},
+    "enrolled": {"act": _words("issued renewed withdrawn revoked")},
+    "probed": {
+        "needles": Whole(0, 65_535),
+        "controls_found": Whole(0, 65_535),
+        "residues": Whole(0, 65_535),
+    },
+    "stopped": {"clean": Flag()},
+}
+COMMON: Final[Mapping[str, Whole]] = {
+    "v": Whole(1, 1),
+    "seq": Whole(0, 2**53 - 1),
+    "batch": Whole(0, 9_999_999),
+}
+
+
+def read_record(raw: bytes) -> dict[str, Any] | None:
+    """Return the members of a record, or None when it is not one."""
+    found = parse_json(raw) if len(raw) <= _ENTRY_MAX_BYTES else None
+    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
+        return None
+    own = SCHEMA.get(found["kind"])
+    if own is None or found.keys() != {"kind", *COMMON, *own}:
+        return None
+    if not all(rule.holds(found[name]) for name, rule in {**COMMON, **own}.items()):
+        return None
+    if found["kind"] == "decided" and (
+        found["granted"] is not (found["reason"] is None)
+        or (found["granted"] and found["lane"] == "none")
+    ):
+        return None
+    members = ",".join(f"{json.dumps(name)}:{json.dumps(found[name])}" for name in sorted(found))
+    return found if f"{{{members}}}".encode() == raw else None
+
+
+def parse_json(raw: bytes) -> object:
+    """Parse ASCII JSON; None when it is not."""
+    try:
+        return json.loads(raw.decode("ascii"))
+    except (ValueError, RecursionError):
+        return None
