@@ -10,6 +10,9 @@ class DeathCertificate:
     """Facts the pool observed from outside (kernel's word, not the worker's).
 
     `exit_code` is 0..255, or -N when signal N ended it. `lifetime_ms` counts from job to exit.
+    `landlock_abi` and `dumpable` cannot be seen from outside: the worker read them from the
+    kernel and reported them with READY, before anything personal reached it. `bytes_in` counts
+    the job; the 32-byte key goes round the gate.
     """
 
     exit_code: int
@@ -23,3 +26,15 @@ class DeathCertificate:
     file_limit_bytes: int
     bytes_in: int
     bytes_out: int
+
+    def is_clean(self) -> bool:
+        """Whether it ended by itself, alone, and under the full sandbox."""
+        return (
+            self.exit_code == 0
+            and self.threads == 1
+            and self.no_new_privs
+            and self.seccomp_mode == 2
+            and not self.dumpable
+            and self.core_limit_bytes == 0
+            and self.file_limit_bytes == 0
+        )

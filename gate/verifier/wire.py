@@ -41,11 +41,24 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """One record. `code` is a Verdict, or a models.types.Advice for GUIDANCE, else 0."""
+    """One record.
+
+    `code` is a Verdict, a models.types.Advice for GUIDANCE, `standing` for READY, else 0.
+    """
 
     kind: Kind
     code: int
     nonce: bytes
+
+
+def standing(landlock_abi: int, *, dumpable: bool) -> int:
+    """Return the code of READY: what the kernel told the worker and cannot tell its parent."""
+    return min(landlock_abi, 0x7F) | (0x80 if dumpable else 0)
+
+
+def read_standing(code: int) -> tuple[int, bool]:
+    """Return (Landlock ABI, dumpable) out of the code of READY."""
+    return code & 0x7F, bool(code & 0x80)
 
 
 def encode(answer: Answer) -> bytes:
