@@ -61,7 +61,7 @@ class TurnstileSection(_Section):
 
     driver: Literal["osdp"] = "osdp"
     port: Path
-    baud: Literal[9600, 19200, 38400, 57600, 115200] = 115200
+    baud: Literal[9600, 115200] = 115200
     address: Annotated[int, Field(ge=0, le=126)] = 0
     key_file: Path
     pulse_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
@@ -74,6 +74,7 @@ class CardSection(_Section):
     reader_key: Path
     reader_cert: Path
     issuer_roots: Path
+    status_signer: Path
     status_list: Path
     doc_type: str = "org.consentgate.staffpass.1"
 

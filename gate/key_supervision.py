@@ -1,0 +1,71 @@
+"""Keeps one key agent running: a dead one is started again, never more often than once a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from gate.errors import GateError, KeyAgentFault
+from gate.template.agent_client import KeyAgent
+
+RESTART_EVERY_S = 1.0
+
+
+class SupervisedKeyAgent:
+    """A key agent that comes back. `alive` is False while it is gone, so the lane shows it.
+
+    Args:
+        start: starts an agent; called again after each death.
+        monotonic_s: a clock that never goes back, in seconds.
+    """
+
+    def __init__(
+        self, start: Callable[[], KeyAgent], monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._start = start
+        self._now_s = monotonic_s
+        self._turn = threading.Lock()
+        self._agent = start()
+        self._tried_s = monotonic_s()
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present agent."""
+        return self._agent.pid
+
+    def alive(self) -> bool:
+        """Whether the agent runs. Says False at least once after each death."""
+        with self._turn:
+            if self._agent.alive():
+                return True
+            now_s = self._now_s()
+            if not self._closed and now_s - self._tried_s >= RESTART_EVERY_S:
+                self._tried_s = now_s
+                self._agent.close()
+                try:
+                    self._agent = self._start()
+                except GateError:
+                    return False  # the next health check tries again
+            return False
+
+    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
+        """See KeyAgent."""
+        self._living().release_template_key(kid, wrapped, info, fd)
+
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+        """See KeyAgent."""
+        return self._living().open_pin_key(kid, wrapped, info)
+
+    def close(self) -> None:
+        """End the agent for good."""
+        with self._turn:
+            self._closed = True
+            self._agent.close()
+
+    def _living(self) -> KeyAgent:
+        with self._turn:
+            if self._closed:
+                raise KeyAgentFault("the key agent is closed", "start the gate again")
+            return self._agent

@@ -1,0 +1,81 @@
+"""`gate run` and `gate console`: until a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from gate.console.app import create_app
+from gate.console.deps import ConsoleDeps
+from gate.console.serve import serve
+from gate.errors import ConfigError
+from gate.exit_codes import ExitCode
+from gate.settings import load_settings
+from gate.wiring import assemble
+
+
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set, and give the signals back afterwards."""
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_until_signal(config: Path) -> ExitCode:
+    """Run one gate with its pages."""
+    settings = load_settings(config)
+    say = Console(stderr=True, highlight=False)
+    with until_signal() as ended, assemble(settings) as gate:
+        deps = ConsoleDeps(
+            settings.ledger.path,
+            gate.documents.signer.vkey,
+            gate.live,
+            settings.gate.mode == "demo",
+        )
+        with serve(create_app(deps), settings.kiosk.host, settings.kiosk.port) as pages:
+            lane = threading.Thread(target=gate.runner.run, name="lane", daemon=True)
+            lane.start()
+            say.print(f"gate {settings.gate.id} runs; kiosk {pages.url}/kiosk")
+            say.print(
+                f"admin {pages.url}/admin, audit {pages.url}/audit; Ctrl-C or SIGTERM ends it"
+            )
+            while not ended.wait(0.5) and lane.is_alive():
+                pass
+            crashed = not ended.is_set()
+            gate.runner.stop()
+            lane.join(timeout=20.0)
+    if crashed:
+        say.print("gate: the lane ended by itself; its reason is in the log")
+        return ExitCode.INTERNAL
+    say.print("gate stopped; the turnstile is shut, egress is free")
+    return ExitCode.OK
+
+
+def serve_console(ledger: Path, vkey: str, host: str, port: int) -> ExitCode:
+    """Serve admin and audit pages of one log.
+
+    Raises:
+        ConfigError: there is no log file, or the port cannot be had.
+    """
+    if not ledger.is_file():
+        raise ConfigError(f"{ledger} is not a log file", "name the file that [ledger] path names")
+    app = create_app(ConsoleDeps(ledger, vkey, None, demo=False))
+    with until_signal() as ended, serve(app, host, port) as pages:
+        Console(stderr=True, highlight=False).print(
+            f"admin {pages.url}/admin, audit {pages.url}/audit; Ctrl-C ends it"
+        )
+        ended.wait()
+    return ExitCode.OK

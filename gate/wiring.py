@@ -1,0 +1,256 @@
+"""The only place that builds real or simulated devices into one lane.
+
+`assemble` is what `gate run`, `gate check-config` (partly) and the demo share, so the demo walks
+the real path: OSDP over a serial device, a card over an antenna, a verifier process, a key agent
+process and a durable log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from firmware_bridge.antenna import AntennaServer
+from firmware_bridge.osdp_key import load_key
+from firmware_bridge.osdp_turnstile import OsdpTurnstile
+from firmware_bridge.ports import ApduChannel
+from gate.card.reader import ReaderIdentity, Trust, read_card
+from gate.card.verified import Refused, VerifiedCard
+from gate.console.live import LiveView
+from gate.deployment import DeploymentRecord, load_deployment
+from gate.errors import ConfigError, VerifierFault
+from gate.host_conditions import host_conditions
+from gate.key_supervision import SupervisedKeyAgent
+from gate.ledger import keys as ledger_keys
+from gate.ledger.checkpoint import Signer
+from gate.ledger.record import Mode, Pack, Started
+from gate.ledger.store import Ledger
+from gate.passage.face_leg import View
+from gate.passage.report import PassageReport
+from gate.passage.runner import Lane, Runner
+from gate.passage.session import DEADLINE_MS, State
+from gate.policy import FaceMode, Policy, face_mode, load_policy
+from gate.settings import Settings
+from gate.status_refresh import StatusRefresh
+from gate.template.agent_client import KeyAgent
+from gate.verifier.pool import VerifierPool
+from models.manifest import pack_spec
+from models.types import Zone
+from models.verified import verify_pack
+
+DEMO_MARK = b"DEMO"
+"""Stands in every key file of a demo site."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Everything that is read before a process starts, checked."""
+
+    policy: Policy
+    deployment: DeploymentRecord | None
+    reader: ReaderIdentity
+    trust: Trust
+    signer: Signer
+    door_key: bytes
+
+    def face_mode(self, now: datetime) -> FaceMode:
+        """Whether the face lane may run now."""
+        return face_mode(self.policy, self.deployment, now)
+
+
+def load_documents(settings: Settings, now: datetime) -> Documents:
+    """Read and check keys, certificates and signed documents.
+
+    Raises:
+        ConfigError, DeviceFault, LedgerFault, ModelFault: the first thing that does not fit.
+    """
+    demo = settings.gate.mode == "demo"
+    spec = pack_spec(settings.models.pack)
+    if not demo and not spec.for_production:
+        raise ConfigError(
+            f"the model pack '{spec.name}' is not for production", 'set [models] pack = "edge"'
+        )
+    verify_pack(settings.models.dir)
+    _refuse_demo_keys(settings, demo)
+    authority = _authority(settings.policy.authority)
+    card = settings.card
+    documents = Documents(
+        policy=load_policy(settings.policy.policy, authority, now, demo=demo),
+        deployment=None
+        if settings.policy.deployment is None
+        else load_deployment(settings.policy.deployment, authority, now, demo=demo),
+        reader=ReaderIdentity.load(card.reader_key, card.reader_cert),
+        trust=Trust.load(card.issuer_roots, card.status_signer, card.status_list, card.doc_type),
+        signer=ledger_keys.load(settings.ledger.signer),
+        door_key=load_key(settings.turnstile.key_file),
+    )
+    if not demo and (documents.reader.is_demo or documents.trust.is_demo):
+        raise ConfigError(
+            "a certificate of a demo site is configured",
+            "use this site's own reader and issuer certificates",
+        )
+    return documents
+
+
+@dataclass
+class Assembly:
+    """One gate with everything running but its loop. Use `assemble`."""
+
+    settings: Settings
+    documents: Documents
+    runner: Runner
+    live: LiveView
+    ledger: Ledger
+    turnstile: OsdpTurnstile
+    verifiers: VerifierPool
+    keys: SupervisedKeyAgent
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Processes of this gate that outlive a passage."""
+        return {"gate": os.getpid(), "key agent": self.keys.pid}
+
+
+@contextlib.contextmanager
+def assemble(
+    settings: Settings,
+    *,
+    deadline_ms: Mapping[State, int | None] = DEADLINE_MS,
+    on_passage: Callable[[PassageReport], None] = lambda _report: None,
+    utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> Iterator[Assembly]:
+    """Build one gate and take it down again, in the order that keeps the door shut.
+
+    The log is opened first and closed last. `Started` is durable before any device is touched.
+
+    Raises:
+        ConfigError, DeviceFault, LedgerFault, ModelFault, KeyAgentFault: no start.
+    """
+    documents = load_documents(settings, utc_now())
+    with contextlib.ExitStack() as stack:
+        settings.gate.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ledger = Ledger.open(settings.ledger.path, documents.signer, documents.signer.name)
+        stack.callback(ledger.close)
+        keys = SupervisedKeyAgent(partial(KeyAgent.start, settings.keys.template_keys))
+        stack.callback(keys.close)
+        verifiers = VerifierPool(
+            settings.models.pack, settings.models.dir, spares=settings.models.spares
+        )
+        verifiers.start()
+        stack.callback(verifiers.close)
+        ledger.append(
+            _started(settings, documents, sandbox_ok=_first_verifier(verifiers)), utc_now()
+        )
+        turnstile = OsdpTurnstile(
+            str(settings.turnstile.port),
+            documents.door_key,
+            baud=settings.turnstile.baud,
+            address=settings.turnstile.address,
+            random_bytes=random_bytes,
+        )
+        stack.callback(turnstile.close)
+        antenna = AntennaServer(Path(settings.card.reader.removeprefix("socket:")))
+        stack.callback(antenna.close)
+        status = StatusRefresh(settings.card.status_list, documents.trust)
+
+        def card_checks(channel: ApduChannel, now: datetime) -> VerifiedCard | Refused:
+            status.refresh()
+            return read_card(channel, documents.reader, documents.trust, now, random_bytes)
+
+        live = LiveView(
+            gate_id=settings.gate.id,
+            purpose=_purpose(documents.policy),
+            turnstile=turnstile.status,
+            health=lambda: runner.health(),
+            on_pin_lane=lambda: runner.choose_pin_lane(),
+            on_leave=lambda: runner.leave(),
+        )
+        lane = Lane(
+            reader=antenna,
+            card_checks=card_checks,
+            verifiers=verifiers,
+            keys=keys,
+            turnstile=turnstile,
+            log=ledger,
+            kiosk=live,
+            policy=documents.policy,
+            face_mode=documents.face_mode,
+            view=View(settings.camera.source, Zone(*settings.camera.zone), settings.camera.look_ms),
+            pulse_ms=settings.turnstile.pulse_ms,
+            deadline_ms=deadline_ms,
+        )
+        runner = Runner(lane, on_passage=on_passage, utc_now=utc_now, random_bytes=random_bytes)
+        yield Assembly(settings, documents, runner, live, ledger, turnstile, verifiers, keys)
+
+
+def _first_verifier(verifiers: VerifierPool) -> bool:
+    """Whether a verifier came up, which includes its sandbox. Without one the lane is card-only."""
+    try:
+        verifiers.wait_ready(timeout_s=30.0)
+    except VerifierFault:
+        return False
+    return True
+
+
+def _started(settings: Settings, documents: Documents, *, sandbox_ok: bool) -> Started:
+    host = host_conditions()
+    return Started(
+        mode=Mode(settings.gate.mode),
+        pack=Pack(settings.models.pack),
+        policy=documents.policy.sha256,
+        sandbox_ok=sandbox_ok,
+        key_agent_ok=True,
+        init_on_free=host.init_on_free,
+        swap_off=host.swap_off,
+        core_dumps_off=host.core_dumps_off,
+        hibernation_off=host.hibernation_off,
+    )
+
+
+def _purpose(policy: Policy) -> tuple[str, str]:
+    (who_ko, who_en), (why_ko, why_en) = policy.controller, policy.purpose
+    return f"{who_ko} · {why_ko}", f"{who_en} · {why_en}"
+
+
+def _authority(path: Path) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"site authority key {path} cannot be read ({type(error).__name__})",
+            "name the public key of the site authority in [policy] authority",
+        ) from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path} is not an Ed25519 public key", "name the site authority's key")
+    return key
+
+
+def _refuse_demo_keys(settings: Settings, demo: bool) -> None:
+    if demo:
+        return
+    named = (
+        *settings.keys.template_keys,
+        settings.ledger.signer,
+        settings.turnstile.key_file,
+        settings.card.reader_key,
+        settings.policy.authority,
+    )
+    for path in named:
+        try:
+            marked = DEMO_MARK in path.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be read: {error.strerror}", "check the path"
+            ) from None
+        if marked:
+            raise ConfigError(f"{path} is a demo key", "make this site's own keys")
