@@ -64,6 +64,7 @@ reader = {quoted(devices.reader)}
 reader_key = {own(layout.reader_key)}
 reader_cert = {own(layout.reader_cert)}
 issuer_roots = {own(layout.issuer_roots)}
+status_signer = {own(layout.status_signer)}
 status_list = {own(layout.status_list)}
 
 [keys]

@@ -46,13 +46,18 @@ class Layout:
 
     @property
     def signer_key(self) -> Path:
-        """Signs cards and status lists."""
+        """Signs cards."""
         return self.issuer / "document-signer.key"
 
     @property
     def signer_cert(self) -> Path:
         """The document signer's certificate."""
         return self.issuer / "document-signer.pem"
+
+    @property
+    def status_key(self) -> Path:
+        """Signs status lists."""
+        return self.issuer / "status-signer.key"
 
     @property
     def reader_ca_key(self) -> Path:
@@ -99,6 +104,11 @@ class Layout:
     def issuer_roots(self) -> Path:
         """The IACA certificate."""
         return self.gate / "issuer-roots.pem"
+
+    @property
+    def status_signer(self) -> Path:
+        """The certificate that the gate pins for status lists."""
+        return self.gate / "status-signer.pem"
 
     @property
     def status_list(self) -> Path:
