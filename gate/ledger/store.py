@@ -191,14 +191,15 @@ class Ledger:
                 raise LedgerFault(tampered, _TAMPERED)
             frontier.append(leaf_hash(body))
             last = body
-        newest = self._db.execute("SELECT note FROM checkpoints ORDER BY size DESC").fetchone()
+        newest = self._db.execute("SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1")
+        size, note = newest.fetchone() or (0, "")
         try:
-            found = open_note(newest[0] if newest else "", self._signer.vkey)
+            found = open_note(note, self._signer.vkey)
         except LedgerFault:
             raise LedgerFault(tampered, _TAMPERED) from None
-        if found != self._checkpoint(frontier):
+        if found != self._checkpoint(frontier) or size != found.size:
             raise LedgerFault(tampered, _TAMPERED)
-        self._frontier, self._note = frontier, newest[0]
+        self._frontier, self._note = frontier, note
         self._last_batch = decode(last).batch if last else -1
 
     def _checkpoint(self, frontier: Frontier) -> Checkpoint:
