@@ -21,7 +21,7 @@ from gate.card.request import build_device_request
 from gate.card.response import Expectation, verify_response
 from gate.card.session import Cipher, Transcript
 from gate.card.status_list import StatusList, open_status_list
-from gate.card.trust import is_demo, p256_key
+from gate.card.trust import is_authority, is_demo, load_certificate, p256_key
 from gate.card.verified import CardRefusal, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
 
@@ -77,7 +77,7 @@ class Trust:
         doc_type: docType and namespace of the staff pass.
 
     Raises:
-        ConfigError: no root at all, or a certificate whose key is not on P-256.
+        ConfigError: no root at all, a root that is no authority, or a key that is not on P-256.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class Trust:
             raise ConfigError(
                 "no issuing authority is trusted", "name at least one IACA certificate"
             )
-        for certificate in (*iaca_roots, status_signer):
-            key = certificate.public_key()
-            if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-                key.curve, ec.SECP256R1
-            ):
-                raise ConfigError(
-                    "a trusted certificate's key is not on P-256",
-                    "replace it; only ES256 is verified here",
-                )
+        if not all(map(is_authority, iaca_roots)):
+            raise ConfigError(
+                "a trusted issuer certificate is no certificate authority on P-256",
+                "name the IACA certificate, not the document signer's",
+            )
+        if load_certificate(status_signer.public_bytes(serialization.Encoding.DER)) is None:
+            raise ConfigError(
+                "the status signer's key is not on P-256", "replace it; only ES256 is verified here"
+            )
         self.iaca_roots = tuple(iaca_roots)
         self.doc_type = doc_type
         self._signer = status_signer

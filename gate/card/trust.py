@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 from cryptography.x509.verification import (
@@ -65,6 +66,18 @@ def is_demo(certificate: x509.Certificate) -> bool:
     return any(unit.value == DEMO_UNIT for unit in units)
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether this certificate may be a trust anchor: P-256, version 3, CA, signs certificates."""
+    if load_certificate(certificate.public_bytes(serialization.Encoding.DER)) is None:
+        return False
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return constraints.ca and usage.key_cert_sign
+
+
 def check_document_signer(
     certificate: x509.Certificate, roots: Sequence[x509.Certificate], now: datetime
 ) -> CardRefusal | None:
@@ -112,10 +125,11 @@ def _verifies(
         .build_client_verifier()
     )
     try:
-        verifier.verify(certificate, [])
+        chain = verifier.verify(certificate, []).chain
     except (VerificationError, *_CERTIFICATE_FAULTS):
         return False
-    return True
+    # A root that is shown as a signer is a chain of one, which no profile was applied to.
+    return len(chain) == 2
 
 
 def _authority_profile() -> ExtensionPolicy:
@@ -140,7 +154,7 @@ def _signer_profile(usage: ObjectIdentifier) -> ExtensionPolicy:
         ExtensionPolicy.permit_all()
         .require_present(x509.ExtendedKeyUsage, Criticality.CRITICAL, extended_usage)
         .require_present(x509.KeyUsage, Criticality.CRITICAL, _signs_data_only)
-        .require_present(x509.AuthorityKeyIdentifier, Criticality.NON_CRITICAL, _known_extensions)
+        .require_present(x509.AuthorityKeyIdentifier, Criticality.NON_CRITICAL, None)
         .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_no_authority)
     )
 
@@ -171,12 +185,3 @@ def _signs_data_only(
 ) -> None:
     if not extension.digital_signature or extension.key_cert_sign or extension.crl_sign:
         raise ValueError("key usage is not digitalSignature alone")
-
-
-def _known_extensions(
-    _policy: Policy, certificate: x509.Certificate, _extension: x509.AuthorityKeyIdentifier
-) -> None:
-    """RFC 5280 4.2: a critical extension that is not understood refuses the certificate."""
-    known = (x509.ExtendedKeyUsage, x509.KeyUsage, x509.BasicConstraints)
-    if any(e.critical and not isinstance(e.value, known) for e in certificate.extensions):
-        raise ValueError("an unknown extension is critical")
