@@ -146,6 +146,8 @@ def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
         for fd in (1, 2):
             to_std = pyseccomp.Arg(0, pyseccomp.EQ, fd)
             rules.add_rule(pyseccomp.ERRNO(errno.EBADF), "write", to_std)
+        # OpenBLAS places its buffer with it, and does not mind being told no.
+        rules.add_rule(pyseccomp.ERRNO(errno.EPERM), "mbind")
         for rule in allowed:
             arguments = [pyseccomp.Arg(*argument) for argument in rule.args]
             rules.add_rule(pyseccomp.ALLOW, rule.syscall, *arguments)

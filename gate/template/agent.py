@@ -143,6 +143,8 @@ def main(arguments: list[str]) -> int:
     limit = RateLimit(per_minute, burst)
     while serve_one(link, keys, limit, time.monotonic()):
         pass
+    # An object that closes itself asks for the socket's name first, which the lock forbids.
+    link.detach()
     return 0
 
 

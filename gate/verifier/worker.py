@@ -16,7 +16,6 @@ from enum import IntEnum
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from firmware_bridge.camera import Means, means, open_camera
 from firmware_bridge.errors import DeviceFault
@@ -30,12 +29,13 @@ from gate.template.protection import protect
 from gate.template.wrapping import CONTENT_KEY_BYTES
 from gate.verifier.job import JOB_MAX, Job
 from gate.verifier.pipeline import Guide, Look, LookRules, Seen
+from gate.verifier.rehearsal import rehearse
 from gate.verifier.wire import NONCE_BYTES, RECORD_BYTES, Answer, Kind, Verdict, encode, standing
 from models.compare import score_cos
 from models.errors import ModelFault
 from models.pack import Pack, load_pack
 from models.perceive import perceive
-from models.types import Advice, Embedding, Reference, Sighting, Zone
+from models.types import Advice, Reference, Sighting
 
 OPEN_FILES = 64
 KEY_WAIT_MS = 2000
@@ -107,13 +107,7 @@ def main(arguments: list[str]) -> Exit:
 def _load(pack_name: str, pack_dir: Path) -> Pack:
     cv2.setNumThreads(1)
     pack = load_pack(pack_name, pack_dir)
-    # Run every path once on noise, so that no first use falls into a passage or under the lock.
-    noise = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    perceive(noise, pack, Zone())
-    ok, encoded = cv2.imencode(".jpg", noise[:64, :64])
-    assert ok
-    cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    protect(Embedding(np.eye(1, pack.dim, dtype=np.float32)[0]), bytes(32))
+    rehearse(pack)
     return pack
 
 
