@@ -5,8 +5,8 @@ of a key, or a whole text. Every such piece is found at any alignment, unless it
 flat background, a run of zeros): those stand in every memory and prove nothing.
 
 How: every 8-byte gram of each needle goes into one table. Of the searched bytes only the grams at
-multiples of 8 (32 for images) are looked up; a piece is long enough to hold two of them (one for
-keys). Each gram found is then extended, byte by byte, to the whole common run.
+multiples of 8 are looked up: a piece of 16 bytes, wherever it lies, holds one. Each gram found is
+then extended, byte by byte, to the whole common run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 _GRAM_BYTES: Final = 8
 _BLOCK_BYTES: Final = 1 << 20
 """Searched at a time: the intermediate arrays stay in the processor's cache."""
-_HASH: Final = np.uint64(0x9E3779B97F4A7C15)
+_HASHES: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+"""Odd multipliers of two hashes; a gram must pass both before it is looked up for good."""
 _TRIES: Final = 64
 """How many places of one needle a gram is extended from; a gram rarely stands at two."""
 TEXT_MIN_BYTES: Final = 4
@@ -43,13 +44,12 @@ class Piece:
 
     min_bytes: int
     min_distinct: int
-    stride: int
 
 
 PIECE: Final = {
-    Kind.IMAGE: Piece(min_bytes=72, min_distinct=16, stride=32),
-    Kind.VECTOR: Piece(min_bytes=24, min_distinct=12, stride=8),
-    Kind.KEY: Piece(min_bytes=16, min_distinct=8, stride=8),
+    Kind.IMAGE: Piece(min_bytes=72, min_distinct=16),
+    Kind.VECTOR: Piece(min_bytes=24, min_distinct=12),
+    Kind.KEY: Piece(min_bytes=16, min_distinct=8),
 }
 
 
@@ -125,20 +125,26 @@ def _grams(data: bytes) -> Words:
 
 
 class _Table:
-    """The grams of the needles that are searched with one stride."""
+    """The grams of the needles."""
 
-    def __init__(self, needles: Sequence[Needle], stride: int) -> None:
-        self.needles = needles
-        self.stride = stride
-        self._sorted = np.sort(np.concatenate([_grams(needle.data) for needle in needles]))
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        grams = [np.empty(0, np.uint64), *(_grams(needle.data) for needle in needles)]
+        self._sorted = np.sort(np.concatenate(grams))
         bits = min(max(16, self._sorted.size.bit_length() + 4), 28)
         self._shift = np.uint64(64 - bits)
-        self._seen = np.zeros(1 << bits, np.bool_)
-        self._seen[self._slot(self._sorted)] = True
+        self._seen = np.zeros(1 << bits, np.uint8)
+        """Bit k of a slot: some gram has this slot by hash k."""
+        for k in range(len(_HASHES)):
+            slots = self._slot(self._sorted, k)
+            self._seen[slots] |= np.uint8(1 << k)
 
-    def _slot(self, grams: Words) -> Words:
-        slots: Words = (grams * _HASH) >> self._shift
+    def _slot(self, grams: Words, k: int) -> Words:
+        slots: Words = (grams * _HASHES[k]) >> self._shift
         return slots
+
+    def _may_hold(self, grams: Words, k: int) -> NDArray[np.bool_]:
+        there: NDArray[np.bool_] = (self._seen[self._slot(grams, k)] & np.uint8(1 << k)) != 0
+        return there
 
     def candidates(self, buffer: memoryview) -> Iterator[int]:
         """Yield, in order, the sampled places whose gram is in a needle."""
@@ -147,13 +153,13 @@ class _Table:
         for start in range(0, len(buffer) - _GRAM_BYTES + 1, _BLOCK_BYTES):
             end = min(start + _BLOCK_BYTES, len(buffer))
             block = np.frombuffer(buffer[start : end - (end - start) % _GRAM_BYTES], "<u8")
-            sampled = block[:: self.stride // _GRAM_BYTES]
-            places = np.flatnonzero(self._seen[self._slot(sampled)])
-            found = sampled[places]
+            places = np.flatnonzero(self._may_hold(block, 0))
+            places = places[self._may_hold(block[places], 1)]
+            found = block[places]
             at = np.searchsorted(self._sorted, found)
             at[at == self._sorted.size] = 0
             for place in places[self._sorted[at] == found]:
-                yield start + int(place) * self.stride
+                yield start + int(place) * _GRAM_BYTES
 
 
 class Index:
@@ -165,11 +171,8 @@ class Index:
         if len(set(names)) != len(names):
             raise ValueError("two needles have one name")
         self._texts = [needle for needle in self.needles if needle.kind is Kind.TEXT]
-        self._tables = []
-        for stride in sorted({piece.stride for piece in PIECE.values()}):
-            group = [n for n in self.needles if n.kind in PIECE and PIECE[n.kind].stride == stride]
-            if group:
-                self._tables.append(_Table(group, stride))
+        self._others = [needle for needle in self.needles if needle.kind is not Kind.TEXT]
+        self._table = _Table(self._others)
         self.overlap_bytes = 8 * -(-max([72, *(len(t.data) for t in self._texts)]) // 8)
         """How many bytes two neighbouring chunks must share so that no piece is cut."""
 
@@ -182,17 +185,15 @@ class Index:
             while at >= 0:
                 hits.append(Hit(text.name, target, base + at, len(text.data)))
                 at = whole.find(text.data, at + len(text.data))
-        view = memoryview(whole)
-        for table in self._tables:
-            past = 0
-            for place in table.candidates(view):
-                if place < past:
-                    continue
-                found = _longest(table.needles, whole, place)
-                if found is not None:
-                    needle, start, end = found
-                    hits.append(Hit(needle.name, target, base + start, end - start))
-                    past = end
+        past = 0
+        for place in self._table.candidates(memoryview(whole)):
+            if place < past:
+                continue
+            found = _longest(self._others, whole, place)
+            if found is not None:
+                needle, start, end = found
+                hits.append(Hit(needle.name, target, base + start, end - start))
+                past = end
         return hits
 
 
