@@ -194,7 +194,9 @@ def withdraw(
     given = consent_on(wallet, site.consent_public_key)
     entry = site.registry.find(credential_id_of(wallet))
     if entry.state is State.CONSENT_WITHDRAWN:
-        raise EnrolmentRefused("this consent was withdrawn before", "nothing is left to withdraw")
+        raise EnrolmentRefused(
+            "this consent was withdrawn before", "for a new card use: enroll new --decline"
+        )
     now = clock()
     site.registry.set_state(entry.credential_id, State.CONSENT_WITHDRAWN)
     site.publish_status(now)

@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from enrollment.consent import ITEMS, PURPOSE, SCHEMA_VERSION, ConsentRecord, verify
+from enrollment.consent import ITEMS, PURPOSE, SCHEMA_VERSION, ConsentRecord, State, verify
 from enrollment.errors import ConsentInvalid
 from enrollment.notice import Notice
 
@@ -23,17 +23,18 @@ TYPE = "consentgate.consent-receipt.1"
 MAX_RECEIPT_BYTES = 32 * 1024
 
 
-def make_receipt(record: ConsentRecord, notice: Notice) -> bytes:
+def make_receipt(record: ConsentRecord, notice: Notice | None) -> bytes:
     """Return the receipt: UTF-8 JSON.
 
     Args:
         record: given or withdrawn.
-        notice: the explanation that was shown when consent was given.
+        notice: the explanation that was shown when consent was given; None when it is no longer
+            at hand at a withdrawal, which must never fail for that.
     """
     receipt = {
         "type": TYPE,
         "consent": _words(record),
-        "notice": notice.text,
+        "notice": None if notice is None else notice.text,
         "signed_record": base64.b64encode(record.signed).decode(),
     }
     return json.dumps(receipt, ensure_ascii=False, indent=2).encode() + b"\n"
@@ -54,13 +55,16 @@ def verify_receipt(raw: bytes, public_key: Ed25519PublicKey) -> ConsentRecord:
         if receipt["type"] != TYPE:
             raise ValueError
         signed = base64.b64decode(receipt["signed_record"], validate=True)
-        notice_sha256 = hashlib.sha256(receipt["notice"].encode()).digest()
+        notice: str | None = receipt["notice"]
+        notice_sha256 = None if notice is None else hashlib.sha256(notice.encode()).digest()
     except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
         raise ConsentInvalid("not a consent receipt", "give the JSON file handed out") from None
     record = verify(signed, public_key)
     if receipt["consent"] != _words(record):
         raise ConsentInvalid("the receipt's words are not what was signed", "it was changed")
-    if notice_sha256 != record.notice_sha256:
+    if notice_sha256 is None and record.state is State.GIVEN:
+        raise ConsentInvalid("the receipt lacks the explanation shown", "it was changed")
+    if notice_sha256 not in (None, record.notice_sha256):
         raise ConsentInvalid("the receipt's explanation is not the one shown", "it was changed")
     return record
 

@@ -47,8 +47,8 @@ STATUS_DAYS = 30
 """How long gates may live on one status list: the days they must run offline."""
 
 
-class _Facts(Strict):
-    """site.json."""
+class Facts(Strict):
+    """site.json: what kind of site this is."""
 
     version: int
     gate_id: str
@@ -179,7 +179,7 @@ def load_site(folder: Path, *, now: datetime) -> Site:
         ConfigError: something is missing, open to others, or not what was signed.
     """
     layout = Layout(folder.absolute())
-    facts = _load_facts(layout)
+    facts = load_facts(layout)
     authority = load_authority(layout.authority_public)
     policy = load_policy(layout.policy, authority, now, demo=facts.demo)
     deployment = None
@@ -207,9 +207,14 @@ def load_site(folder: Path, *, now: datetime) -> Site:
     )
 
 
-def _load_facts(layout: Layout) -> _Facts:
+def load_facts(layout: Layout) -> Facts:
+    """Return what kind of site lies there.
+
+    Raises:
+        ConfigError: none does, or its site.json is damaged.
+    """
     try:
-        facts = _Facts.model_validate_json(layout.facts.read_bytes())
+        facts = Facts.model_validate_json(layout.facts.read_bytes())
     except OSError as error:
         raise ConfigError(
             f"{layout.folder} is not a site ({error.strerror})",

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gate.deployment import Approval, Assessment, AssessmentKind, DeploymentRecord
-from gate.policy import PolicyDocument
-from gate.signed_document import Bilingual, write_signed
+from enrollment.key_files import load_ed25519_private
+from enrollment.site_layout import Layout
+from gate.deployment import Approval, Assessment, AssessmentKind, DeploymentRecord, load_deployment
+from gate.errors import ConfigError
+from gate.policy import PolicyDocument, load_policy
+from gate.signed_document import Bilingual, signature_path, write_signed
 
 DEMO_ZONE = "demo-lobby"
 DEFAULT_GROUP = "staff"
@@ -73,3 +76,40 @@ def write_demo_deployment(path: Path, *, now: datetime, key: Ed25519PrivateKey) 
         expires=now + timedelta(days=FACE_DAYS),
     )
     write_signed(path, document, key)
+
+
+def sign_document(layout: Layout, path: Path, now: datetime, *, demo: bool) -> Path:
+    """Sign a policy or deployment record that people wrote, if it would load.
+
+    Args:
+        layout: of the site whose authority signs.
+        path: the JSON file; its signature is written beside it.
+        now: aware.
+        demo: whether the site is a demonstration.
+
+    Raises:
+        ConfigError: unreadable, or it would be refused by a gate.
+    """
+    key = load_ed25519_private(layout.authority_key, "authority key")
+    try:
+        raw = path.read_bytes()
+        signature = signature_path(path)
+        before = signature.read_bytes() if signature.exists() else None
+        signature.write_bytes(key.sign(raw))
+    except OSError as error:
+        raise ConfigError(
+            f"{path.name}: cannot be signed ({error.strerror})", "check path and permissions"
+        ) from None
+    try:
+        if b'"consentgate.deployment"' in raw:
+            load_deployment(path, key.public_key(), now, demo=demo)
+        else:
+            load_policy(path, key.public_key(), now, demo=demo)
+    except ConfigError:
+        # What a gate would refuse must not lie around signed.
+        if before is None:
+            signature.unlink()
+        else:
+            signature.write_bytes(before)
+        raise
+    return path
