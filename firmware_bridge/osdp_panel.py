@@ -9,6 +9,7 @@ repeats a frame: a command in doubt is for the caller to judge, in a new session
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -115,7 +116,8 @@ class ControlPanel:
         self._sqn = 0
         self._under_way: int | None = None
         self._deadline: float | None = None
-        self._rnd_a = b""
+        self._rnd_a = bytes(RANDOM_LENGTH)
+        self._challenges: deque[bytes] = deque(maxlen=4)
         self._client_uid = b""
         self._keys: SessionKeys | None = None
         self._rmac_i = b""
@@ -154,6 +156,7 @@ class ControlPanel:
         self._down()
         self._output = b""
         self._decoder.reset()
+        self._challenges.append(self._rnd_a)
         self._rnd_a = self._random_bytes(RANDOM_LENGTH)
         # SQN 0 tells the device to forget its session and its last reply.
         self._sqn = 0
@@ -201,6 +204,8 @@ class ControlPanel:
     def _on_frame(self, frame: Frame, now: float) -> list[Event]:
         if self._state is _State.DOWN:
             return []
+        if self._state is _State.CHALLENGED and frame.sqn != 0:
+            return []  # late, from the session before; nothing is at stake yet
         if self._under_way is None or frame.sqn != self._sqn:
             return [self._end(EndReason.UNEXPECTED)]
         if self._state is _State.CHALLENGED:
@@ -219,7 +224,9 @@ class ControlPanel:
         self._client_uid, rnd_b, proof = frame.data[:8], frame.data[8:16], frame.data[16:]
         keys = derive_session_keys(self._key, self._rnd_a)
         if not compare_digest(proof, client_cryptogram(keys, self._rnd_a, rnd_b)):
-            return [self._end(EndReason.WRONG_KEY)]
+            # An answer to an earlier challenge is late, not wrong: the key is right.
+            late = any(self._proves(old, rnd_b, proof) for old in self._challenges)
+            return [] if late else [self._end(EndReason.WRONG_KEY)]
         own_proof = server_cryptogram(keys, self._rnd_a, rnd_b)
         self._keys = keys
         self._rmac_i = initial_rmac(keys, own_proof)
@@ -229,6 +236,10 @@ class ControlPanel:
         frame_out = encode(self._address, 1, Command.SCRYPT, own_proof, security=security)
         self._put(Command.SCRYPT, frame_out, now)
         return []
+
+    def _proves(self, rnd_a: bytes, rnd_b: bytes, proof: bytes) -> bool:
+        keys = derive_session_keys(self._key, rnd_a)
+        return compare_digest(proof, client_cryptogram(keys, rnd_a, rnd_b))
 
     def _on_rmac_i(self, frame: Frame) -> list[Event]:
         if frame.code == Reply.NAK:

@@ -26,7 +26,7 @@ from firmware_bridge.osdp_line import OsdpLine, SessionEndedError
 from firmware_bridge.osdp_panel import Answer, ControlPanel, EndReason
 from firmware_bridge.ports import Crossing, Link, OpenResult, TurnstileStatus
 from firmware_bridge.serial_port import SerialPort, UnsentFault
-from firmware_bridge.turnstile_readings import MAX_GAP_S, TurnstileReadings
+from firmware_bridge.turnstile_readings import TurnstileReadings
 
 __all__ = ["OsdpTurnstile", "generate_key", "load_key", "save_key"]
 
@@ -85,6 +85,8 @@ class OsdpTurnstile:
         address: OSDP address of the device, 0..126.
         entry_output: number of the output that drives the entry relay, 0..255.
         follow_ms: after a first person, how long to watch for a second one.
+        reply_delay_ms: how long the device may think; the standard says 200.
+        max_gap_ms: longest silence of the line across which a crossing counts as observed.
         clock: monotonic seconds.
         random_bytes: source of fresh randomness.
 
@@ -101,6 +103,8 @@ class OsdpTurnstile:
         address: int = 0,
         entry_output: int = 0,
         follow_ms: int = 1000,
+        reply_delay_ms: int = 200,
+        max_gap_ms: int = 300,
         clock: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -113,10 +117,17 @@ class OsdpTurnstile:
         self._entry_output = entry_output
         self._follow_s = follow_ms / 1000
         self._clock = clock
-        self._panel = ControlPanel(key, address=address, random_bytes=random_bytes, baud=baud)
+        self._max_gap_s = max_gap_ms / 1000
+        self._panel = ControlPanel(
+            key,
+            address=address,
+            random_bytes=random_bytes,
+            baud=baud,
+            reply_delay_s=reply_delay_ms / 1000,
+        )
         self._changed = threading.Condition()
         # Guarded by _changed:
-        self._readings = TurnstileReadings(entry_output)
+        self._readings = TurnstileReadings(entry_output, self._max_gap_s)
         self._link = Link.OFFLINE
         self._fault: DeviceFault | None = DeviceFault(port, "not connected yet")
         self._opening: _Opening | None = None
@@ -192,7 +203,9 @@ class OsdpTurnstile:
             finally:
                 self._watching -= 1
             readings = self._readings
-            observed = readings.gaps == gaps and readings.silent_for(self._clock()) <= MAX_GAP_S
+            observed = (
+                readings.gaps == gaps and readings.silent_for(self._clock()) <= self._max_gap_s
+            )
             if self._closed or not observed or not readings.senses_passages:
                 return Crossing.UNOBSERVED
             return Crossing.ONE if seen_one else Crossing.NOBODY

@@ -7,18 +7,17 @@ from firmware_bridge.osdp_panel import Answer
 from firmware_bridge.ports import Link, TurnstileStatus
 from firmware_bridge.turnstile_inputs import TurnstileInput
 
-MAX_GAP_S = 0.3
-"""Longest silence across which passages are still counted as observed."""
-
 
 class TurnstileReadings:
     """Newest state, and the count of persons. Counts never go back while this object lives.
 
     Args:
         entry_output: number of the output that drives the entry relay.
+        max_gap_s: longest silence across which passages are still counted as observed.
     """
 
-    def __init__(self, entry_output: int) -> None:
+    def __init__(self, entry_output: int, max_gap_s: float) -> None:
+        self._max_gap_s = max_gap_s
         self._entry_output = entry_output
         self._inputs: bytes | None = None
         self._local_tamper = False
@@ -29,7 +28,7 @@ class TurnstileReadings:
         self.passages_b = 0
         self.last_at: float | None = None
         self.gaps = 0
-        """How often the line was silent for longer than `MAX_GAP_S`."""
+        """How often the line was silent for longer than `max_gap_s`."""
 
     @property
     def senses_passages(self) -> bool:
@@ -46,7 +45,7 @@ class TurnstileReadings:
 
     def note(self, answer: Answer, now: float) -> None:
         """Take one authentic answer into account."""
-        if self.silent_for(now) > MAX_GAP_S:
+        if self.silent_for(now) > self._max_gap_s:
             self.gaps += 1
         self.last_at = now
         data = answer.data

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import TextIO
 
 from firmware_bridge.errors import DeviceFault
+from firmware_bridge.osdp_frame import FrameDecoder
 from firmware_bridge.osdp_key import generate_key, load_key, save_key
 from firmware_bridge.sim.mechanics import Mechanics, PersonSeen, RelayEdge, Walk
 from firmware_bridge.sim.peripheral import Peripheral
@@ -36,6 +37,8 @@ __all__ = ["LineFaults", "PersonSeen", "RelayEdge", "SimTurnstile", "Walk"]
 class LineFaults:
     """What the line does wrong. Change it at any time; counts go down as they are used up."""
 
+    only: int | None = None
+    """Counted faults hit only this command code, or the reply to it; None: any."""
     split: bool = False
     """Every reply arrives byte by byte."""
     drop_replies: int = 0
@@ -111,6 +114,7 @@ class SimTurnstile:
             key, address=address, wiring=self._mechanics, random_bytes=random_bytes
         )
         self.faults = LineFaults()
+        self._hit = True
         self._held: list[bytes] = []
         self._late: list[tuple[float, bytes]] = []
         self._master: int | None = None
@@ -338,10 +342,13 @@ class SimTurnstile:
         if self._byte_s:
             time.sleep(len(data) * self._byte_s)
         faults = self.faults
-        if faults.drop_commands > 0:
+        # The code of a command is readable on the wire; only its data are encrypted.
+        codes = [frame.code for frame in FrameDecoder().feed(data)]
+        self._hit = faults.only is None or faults.only in codes
+        if self._hit and faults.drop_commands > 0:
             faults.drop_commands -= 1
             return
-        if faults.corrupt_commands > 0:
+        if self._hit and faults.corrupt_commands > 0:
             faults.corrupt_commands -= 1
             data = _flip(data)
         if faults.stall:
@@ -358,10 +365,10 @@ class SimTurnstile:
 
     def _reply(self, reply: bytes) -> None:
         faults = self.faults
-        if faults.drop_replies > 0:
+        if self._hit and faults.drop_replies > 0:
             faults.drop_replies -= 1
             return
-        if faults.corrupt_replies > 0:
+        if self._hit and faults.corrupt_replies > 0:
             faults.corrupt_replies -= 1
             reply = _flip(reply)
         if faults.delay_replies_ms:
