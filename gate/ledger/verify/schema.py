@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _ENTRY_MAX_BYTES: Final = 1024
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""RFC 8785 for ASCII keys, words, whole numbers, booleans and null."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,18 @@ def read_record(raw: bytes) -> dict[str, Any] | None:
     if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
         return None
     own = SCHEMA.get(found["kind"])
-    if own is None or found.keys() != {"kind", *COMMON, *own}:
+    if own is None or len(found) != 1 + len(COMMON) + len(own):
         return None
-    if not all(rule.holds(found[name]) for name, rule in {**COMMON, **own}.items()):
-        return None
+    for rules in (COMMON, own):
+        if not all(name in found and rule.holds(found[name]) for name, rule in rules.items()):
+            return None
     if found["kind"] == "decided" and (
         found["granted"] is not (found["reason"] is None)
         or (found["granted"] and found["lane"] == "none")
     ):
         return None
-    members = ",".join(f"{json.dumps(name)}:{json.dumps(found[name])}" for name in sorted(found))
-    return found if f"{{{members}}}".encode() == raw else None
+    # Other orders, spaces, doubled members and `1.0` for 1 end here.
+    return found if _CANONICAL.encode(found).encode() == raw else None
 
 
 def parse_json(raw: bytes) -> object:
