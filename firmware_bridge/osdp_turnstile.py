@@ -305,6 +305,9 @@ class OsdpTurnstile:
         readings = self._readings
         sent_at = opening.sent_at
         assert sent_at is not None
+        if not readings.supports(Command.OSTAT):
+            self._finish(opening, OpenResult.UNKNOWN)
+            return
         if readings.relay_active:
             known = not opening.relay_was_active
             self._finish(opening, OpenResult.OPENED if known else OpenResult.UNKNOWN)
@@ -313,7 +316,6 @@ class OsdpTurnstile:
         nothing_moved = (
             not opening.accepted
             and not opening.relay_was_active
-            and readings.supports(Command.OSTAT)
             and readings.passages_a == opening.passages_before
             and self._clock() - sent_at < evidence_s
         )
@@ -413,14 +415,15 @@ class OsdpTurnstile:
     def _read_back(self, line: OsdpLine, opening: _Opening) -> None:
         """Read the output until it is active or the time is over."""
         while opening.result is None:
-            answer = self._query(line, Command.OSTAT)
+            # A device that cannot be asked may still push its output's state into a poll.
+            askable = self._readings.supports(Command.OSTAT)
+            answer = self._query(line, Command.OSTAT if askable else Command.POLL)
             with self._changed:
                 if answer.code == Reply.OSTATR and self._readings.relay_active:
                     self._finish(opening, OpenResult.OPENED)
                     return
                 end = min(opening.deadline, self._clock() + _POLL_S / 5)
-                late = answer.code != Reply.OSTATR or self._clock() >= opening.deadline
-                if late or self._closed:
+                if self._clock() >= opening.deadline or self._closed:
                     self._finish(opening, OpenResult.UNKNOWN)
                     return
                 self._wait_until(end)
