@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,7 +85,8 @@ def is_same_origin(headers: Headers, *, reads: bool) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site not in (("same-origin", "none") if reads else ("same-origin",)):
         return False
-    # Scheme is left out: a proxy in front may speak TLS for us.
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    host = headers.get("host", "")
+    # Either scheme: a proxy in front may speak TLS for us.
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return False
     return reads or site is not None or origin is not None

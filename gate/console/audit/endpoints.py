@@ -21,7 +21,7 @@ from gate.console.record_words import Pair, kind, sentence
 from gate.errors import GateError, LedgerFault
 from gate.ledger.verify import Report, verify_store
 
-NEWEST = 50
+NEWEST = 25
 
 
 @dataclass(frozen=True)

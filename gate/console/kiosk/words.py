@@ -57,7 +57,13 @@ SCREENS = {
         "카드를 그대로 대고 계세요.",
         "Please keep it there.",
     ),
-    Screen.LOOK: Words("look", "카메라를 봐 주세요", "Look at the camera"),
+    Screen.LOOK: Words(
+        "look",
+        "카메라를 봐 주세요",
+        "Look at the camera",
+        "사진은 남지 않습니다.",
+        "No picture is kept.",
+    ),
     Screen.PIN: Words(
         "pin",
         "비밀번호를 눌러 주세요",
@@ -86,7 +92,7 @@ SCREENS = {
         "Tap your card again, or ask the staff.",
     ),
     Screen.OTHER_LANE: Words(
-        "other-lane",
+        "pin",
         "비밀번호로 지나갈 수 있습니다",
         "You can pass with your PIN",
         "같은 문, 같은 속도입니다. 천천히 누르세요.",
@@ -108,6 +114,13 @@ ADVICE = {
     Advice.CENTRE: Words("centre", "가운데로 서 주세요", "Move to the middle"),
 }
 
+PIN_CHOICE = Words(
+    "pin",
+    "비밀번호로 지나가기",
+    "Use PIN instead",
+    "카메라를 쓰지 않습니다.",
+    "Without the camera.",
+)
 CHOICE_SCREENS = (Screen.LOOK,)
 """Where the PIN lane can be chosen, as prominently as the face lane."""
 LEAVE_SCREENS = (

@@ -50,7 +50,7 @@ function show(view) {
   for (const part of all("[data-on]")) part.hidden = !part.dataset.on.split(" ").includes(view.screen);
   one("#pad").hidden = view.pin_token === null;
   body.toggleAttribute("data-pad", view.pin_token !== null);
-  for (const line of all(".advice")) line.hidden = line.dataset.advice !== String(view.advice);
+  for (const line of all("[data-advice]")) line.hidden = line.dataset.advice !== String(view.advice);
   if (isNew) {
     one("#not-now").hidden = true;
     token = view.pin_token;
@@ -67,8 +67,8 @@ let spokenBefore = "";
 
 function speak(view) {
   const screen = one(`.screen[data-screen="${view.screen}"]`);
-  const advice = one(`.advice[data-advice="${view.advice}"]`);
-  const said = screen.contains(advice) ? advice : screen.querySelector("h1");
+  const advice = one(`[data-advice="${view.advice}"]`);
+  const said = view.advice !== 0 && screen.contains(advice) ? advice : screen.querySelector("h1");
   if (said.textContent === spokenBefore) return;
   spokenBefore = said.textContent;
   for (const lang of ["ko", "en"]) {
