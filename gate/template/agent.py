@@ -74,22 +74,20 @@ def answer(
 def serve_one(link: socket.socket, keys: KeyRing, limit: RateLimit, now_s: float) -> bool:
     """Answer one datagram, whatever it holds. False: the gate has closed its end."""
     data, fds, truncated = _receive(link)
+    if data == b"":
+        return False
     try:
-        if data == b"":
-            return False
-        try:
-            if truncated or len(fds) > 1:
-                raise ProtocolViolation("key request is too large")
-            request = Request.decode(data)
-        except ProtocolViolation:
-            reply = Reply(Status.MALFORMED, int.from_bytes(data[2:6], "big"))
-        else:
-            reply = answer(request, fds[0] if fds else None, keys, limit, now_s)
-        link.send(reply.encode())
-        return True
+        if truncated or len(fds) > 1:
+            raise ProtocolViolation("key request is too large")
+        reply = answer(Request.decode(data), fds[0] if fds else None, keys, limit, now_s)
+    except ProtocolViolation:
+        reply = Reply(Status.MALFORMED, int.from_bytes(data[2:6], "big"))
     finally:
+        # Before the reply, so that the verifier's end of file never waits for the gate.
         for fd in fds:
             os.close(fd)
+    link.send(reply.encode())
+    return True
 
 
 def _receive(link: socket.socket) -> tuple[bytes, list[int], bool]:

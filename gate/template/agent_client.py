@@ -6,6 +6,7 @@ import array
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -104,8 +105,13 @@ class KeyAgent:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
+        """Whether the agent still holds its end of the link."""
+        if self._link.fileno() < 0:
+            return False
+        link = select.poll()
+        link.register(self._link, 0)
+        # A dead process closes its end a moment before it can be reaped.
+        return not link.poll(0) and self._process.poll() is None
 
     def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
         """Have the agent write a template's content key into the verifier's key pipe.

@@ -1,0 +1,171 @@
+"""A locked child tries to get out, by the ways that leaks and exploits use.
+
+Each attempt runs in a process of its own, and the same attempt without the lock must succeed:
+otherwise the test would show nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PRELUDE = """
+import os, sys, socket, ctypes, mmap, resource
+from pathlib import Path
+from gate import sandbox
+from gate.errors import ConfigError
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.restype = ctypes.c_long
+result, tcp_port = int(sys.argv[1]), int(sys.argv[4])
+scratch, unix_path = sys.argv[2:4]
+tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+unix = socket.socket(socket.AF_UNIX)
+other = os.dup(result)
+another_program = f"import os; os.write({result}, b'E' * 16)"
+def arrived(ok):
+    os.write(result, b"E" * 16 if ok else b"F" * 16)
+    os._exit(0)
+"""
+LOCK = """
+sandbox.harden(64)
+sandbox.lock([*sandbox.COMPUTE, *sandbox.write_only(result, 16)])
+"""
+HARDEN = """
+sandbox.harden(64)
+"""
+ATTEMPTS = {
+    "create a file": "os.open(scratch + '/new', os.O_WRONLY | os.O_CREAT); arrived(True)",
+    "append to a file": "os.open(scratch + '/old', os.O_WRONLY | os.O_APPEND); arrived(True)",
+    "read a file": "os.open(scratch + '/old', os.O_RDONLY); arrived(True)",
+    "look whether a file exists": "arrived(os.access(scratch + '/old', os.F_OK))",
+    "connect over TCP": "tcp.connect(('127.0.0.1', tcp_port)); arrived(True)",
+    "send over UDP": "udp.sendto(b'x', ('127.0.0.1', 9)); arrived(True)",
+    "connect to a Unix socket": "unix.connect(unix_path); arrived(True)",
+    "make a socket": "socket.socket(); arrived(True)",
+    "make a memory file": "os.memfd_create('x'); arrived(True)",
+    "make a System V segment": "arrived(libc.shmget(0, 4096, 0o1600) >= 0)",
+    "fork": "arrived(True) if os.fork() else os._exit(0)",
+    "start a thread": "import _thread; _thread.start_new_thread(len, ('',)); arrived(True)",
+    "execute a program": "os.execv(sys.executable, ['python', '-c', another_program])",
+    "trace its parent": "arrived(libc.ptrace(0, 0, 0, 0) == 0)",
+    "make code": "mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC); arrived(True)",
+    "signal another process": "os.kill(os.getppid(), 0); arrived(True)",
+    "write more than a record": "os.write(result, b'E' * 17); os._exit(0)",
+    "write less than a record": "os.write(result, b'E'); os._exit(0)",
+    "write through another descriptor": "os.write(other, b'E' * 16); os._exit(0)",
+    "raise a limit": "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); arrived(True)",
+    "become dumpable": "arrived(libc.prctl(4, 1, 0, 0, 0) == 0)",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_libseccomp() -> None:
+    from gate import sandbox
+
+    if sandbox.pyseccomp is None:
+        pytest.skip("needs the Debian package libseccomp2")
+
+
+def run(tmp_path: Path, body: str) -> tuple[int, bytes]:
+    """Run a child with something listening on TCP and Unix; return exit code and what came out."""
+    import socket
+
+    (tmp_path / "old").write_bytes(b"old")
+    unix_path = str(tmp_path / "socket")
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        unix.bind(unix_path)
+        unix.listen()
+        read_end, write_end = os.pipe()
+        arguments = [str(write_end), str(tmp_path), unix_path, str(tcp.getsockname()[1])]
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", PRELUDE + body, *arguments],
+            pass_fds=(write_end,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as pipe:
+            said = pipe.read()
+        return child.wait(30), said
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_the_attempt_works_without_the_lock(tmp_path: Path, attempt: str) -> None:
+    code, said = run(tmp_path, attempt)
+    assert code == 0
+    assert said.startswith(b"E")
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_the_lock_kills_it(tmp_path: Path, attempt: str) -> None:
+    code, said = run(tmp_path, LOCK + attempt)
+    assert code == -signal.SIGSYS
+    assert said == b""
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_record_of_the_right_size_gets_out(tmp_path: Path) -> None:
+    assert run(tmp_path, LOCK + "arrived(True)") == (0, b"E" * 16)
+
+
+def test_printing_fails_but_does_not_kill(tmp_path: Path) -> None:
+    body = """
+try:
+    os.write(2, b'a library warns')
+except OSError:
+    arrived(True)
+arrived(False)
+"""
+    assert run(tmp_path, LOCK + body) == (0, b"E" * 16)
+
+
+def test_stage_one_alone_already_stops_dumps_and_file_writes(tmp_path: Path) -> None:
+    body = """
+limits = {resource.getrlimit(r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)}
+quiet = not sandbox.is_dumpable() and limits == {(0, 0)}
+try:
+    fd = os.open(scratch + '/old', os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b'more')
+except OSError:
+    arrived(quiet)
+arrived(False)
+"""
+    assert run(tmp_path, HARDEN + body) == (0, b"E" * 16)
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_stage_one_still_reads_and_executes_nothing(tmp_path: Path) -> None:
+    body = """
+Path(scratch + '/old').read_bytes()
+abi = sandbox.harden(64)
+try:
+    os.execv('/bin/sh', ['sh', '-c', 'true'])
+except OSError:
+    arrived(True)
+arrived(False)
+"""
+    code, said = run(tmp_path, HARDEN + body)
+    from gate import sandbox
+
+    if sandbox._libc.syscall(444, None, 0, 1) < 1:
+        pytest.skip("this kernel has no Landlock; stage 1 does not stop exec without it")
+    assert (code, said) == (0, b"E" * 16)
+
+
+def test_without_libseccomp_there_is_no_start(tmp_path: Path) -> None:
+    body = """
+sandbox.pyseccomp = None
+try:
+    sandbox.lock([])
+except ConfigError as error:
+    arrived('apt install libseccomp2' in error.diagnostics())
+arrived(False)
+"""
+    assert run(tmp_path, body) == (0, b"E" * 16)
