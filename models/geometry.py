@@ -41,11 +41,6 @@ DLIB_150: Points = (_DLIB_PADDING + _DLIB_MEAN) / (2 * _DLIB_PADDING + 1) * 150
 Source: dlib/image_transforms/interpolation.h, get_face_chip_details.
 """
 
-_TEMPLATES = {
-    "arcface_112": (ARCFACE_112, 112, Landmarks.ARCFACE_5),
-    "dlib_150": (DLIB_150, 150, Landmarks.DLIB_5),
-}
-
 
 def crop_zone(frame: Bgr8, zone: Zone) -> Bgr8:
     """Return the approach zone of a frame, as a view.
@@ -105,6 +100,23 @@ def similarity(source: Points, target: Points) -> Points:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+def dlib_chip_matrix(landmarks: Points) -> Points:
+    """Return the map from frame to dlib's 150 px chip, float64, shape (2, 3).
+
+    dlib fits from the chip to the frame (the other direction gives another scale when the points
+    do not fit exactly) and its rectangles count pixels, so 149 steps of the chip span
+    150 * scale - 1 pixels of the frame around the centre.
+    Source: dlib/image_transforms/interpolation.h, chip_details and get_mapping_to_chip.
+    """
+    side = 150
+    fit = similarity(DLIB_150, landmarks)
+    scale = float(np.hypot(fit[0, 0], fit[1, 0]))
+    turn = fit[:, :2] / scale * ((side * scale - 1) / (side - 1))
+    centre = fit @ np.array([side / 2, side / 2, 1.0])
+    to_frame = np.column_stack([turn, centre - turn @ np.full(2, (side - 1) / 2)])
+    return np.asarray(cv2.invertAffineTransform(to_frame), np.float64)
+
+
 def align(frame: Bgr8, face: Face, alignment: str) -> Rgb8:
     """Return the upright crop that an embedder expects.
 
@@ -119,10 +131,14 @@ def align(frame: Bgr8, face: Face, alignment: str) -> Rgb8:
     Raises:
         ModelFault: unknown alignment, wrong landmarks, or landmarks that coincide.
     """
-    if alignment not in _TEMPLATES or face.scheme is not _TEMPLATES[alignment][2]:
-        raise ModelFault(f"alignment '{alignment}' does not fit these landmarks")
-    template, side, _ = _TEMPLATES[alignment]
-    matrix = similarity(face.landmarks.astype(np.float64), template)
+    points = face.landmarks.astype(np.float64)
+    match alignment, face.scheme:
+        case "arcface_112", Landmarks.ARCFACE_5:
+            side, matrix = 112, similarity(points, ARCFACE_112)
+        case "dlib_150", Landmarks.DLIB_5:
+            side, matrix = 150, dlib_chip_matrix(points)
+        case _:
+            raise ModelFault(f"alignment '{alignment}' does not fit these landmarks")
     # A large face is halved by averaging first, as dlib does; bilinear alone would alias.
     halvings = max(0, math.floor(-math.log2(float(np.hypot(matrix[0, 0], matrix[1, 0])))))
     if halvings:
