@@ -26,7 +26,7 @@ URI = "https://cards.example/status/1"
 APDUS_OF_A_TAP = 18  # a small card, so that every APDU can be broken in turn
 
 FUZZ = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
