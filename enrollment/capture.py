@@ -41,7 +41,7 @@ PHOTOS_MAX = 20
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _PHOTO_MS = 20_000
 """Time for one photograph on a slow machine; only a worker that hangs needs it all."""
-_START_MS = 60_000
+START_MS = 60_000
 _ENDING_S = 5.0
 
 
@@ -91,6 +91,7 @@ def capture(
     zone: Zone | None = None,
     frames_wanted: int = FRAMES_WANTED,
     deadline_ms: int = CAMERA_DEADLINE_MS,
+    start_ms: int = START_MS,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> SealedFace:
     """Make and seal one template. Call from a thread that outlives the capture.
@@ -106,6 +107,7 @@ def capture(
         zone: the part of the picture to look at; all of it when None.
         frames_wanted: how many good frames make a template.
         deadline_ms: how long a camera may look.
+        start_ms: how long loading the models may take.
         progress: called for each frame, for advice to the person.
 
     Raises:
@@ -132,7 +134,7 @@ def capture(
         site_public_key=site_public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
     )
     looking_ms = deadline_ms if live else _PHOTO_MS * len(sources)
-    result = _run(job, time.monotonic() + (_START_MS + looking_ms) / 1000, progress)
+    result = _run(job, time.monotonic() + (start_ms + looking_ms) / 1000, progress)
     if result.outcome is not Outcome.DONE:
         raise _failure(result, sources, live=live)
     return SealedFace(result.sealed, result.aux, consent_record, result.qualities)

@@ -83,10 +83,10 @@ class Job:
             MalformedCbor: torn, or another version of this program wrote it.
         """
         values = need(load(raw, max_bytes=JOB_MAX_BYTES), list)
-        if len(values) != 12:
-            raise MalformedCbor("a capture job has 12 fields")
+        if len(values) != 12 or len(need(values[2], list)) != 4:
+            raise MalformedCbor("a capture job has 12 fields, its zone 4 edges")
         sources = [need(source, str) for source in need(values[0], list)]
-        left, top, right, bottom = (need(edge, float) for edge in need(values[2], list))
+        left, top, right, bottom = (need(edge, float) for edge in values[2])
         return cls(
             sources=tuple(sources),
             live=need(values[1], bool),
@@ -97,8 +97,8 @@ class Job:
             pack_folder=need(values[6], str),
             credential_id=need(values[7], bytes),
             consent_record=need(values[8], bytes),
-            expiry=datetime.fromtimestamp(need(values[9], int), UTC),
-            created=datetime.fromtimestamp(need(values[10], int), UTC),
+            expiry=_moment(need(values[9], int)),
+            created=_moment(need(values[10], int)),
             site_public_key=need(values[11], bytes),
         )
 
@@ -197,3 +197,10 @@ def decode(record: bytes) -> Progress | Result:
         )
     except (ValueError, IndexError, MalformedCbor):
         raise ProtocolViolation("capture worker sent a malformed record", "try again") from None
+
+
+def _moment(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise MalformedCbor("a date of the capture job is impossible") from None

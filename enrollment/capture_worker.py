@@ -93,9 +93,11 @@ def _serve(job: Job, result_fd: int, say: Callable[[Progress], None]) -> Result:
     kinds = {Means.MEMORY} if not job.live else {means(source) for source in job.sources}
     devices = [Path("/dev")] if Means.DEVICE in kinds else []
     sandbox.harden(OPEN_FILES, devices)
+    photographs = None if job.live else _photographs(job)
     pack = load_pack(job.pack, Path(job.pack_folder))
     _warm_up(job, pack)
-    frames = _camera(job) if job.live else _photographs(job)
+    # A camera opens last, so that its lamp is on only while somebody is asked to look.
+    frames = photographs or _camera(job)
     sandbox.lock(
         (
             *sandbox.COMPUTE,

@@ -131,6 +131,9 @@ def new(
         access_groups=group,
         reference=reference,
     )
+    mode = at.face_mode(_now())
+    if not decline and not mode.on:
+        raise EnrolmentRefused(mode.line, "issue a card with PIN: --decline")
     notice = at.notice(lang, application.expiry)
     agreed = not decline and ask_consent(terminal, notice, given=i_consent)
     pin = ask_pin(terminal, from_stdin=pin_stdin)
@@ -140,6 +143,8 @@ def new(
         source = LiveCamera(_camera(camera)) if camera else Photographs(tuple(photo or ()))
         face = _capture(at, application, record, source, progress_to(terminal, lang))
         receipt = make_receipt(record, notice)
+        if photo:
+            terminal.say("the photograph files themselves were not touched: delete them")
     wallet = issuing.issue(at, application, pin, face, random_bytes=os.urandom, clock=_now)
     _save(wallet, card)
     receipt_path = None
