@@ -136,6 +136,12 @@ def test_our_panel_opens_their_turnstile(device, turnstile):
     assert device.expect("output")["timer_count"] == 255
 
 
+def test_their_turnstile_says_what_it_is(turnstile):
+    assert until(lambda: turnstile.identity is not None)
+    assert (turnstile.identity.inputs, turnstile.identity.outputs) == (5, 1)
+    assert turnstile.identity.serial == 0xDEADBEAF
+
+
 def test_our_panel_says_nothing_in_clear_text_but_the_handshake(device, turnstile):
     assert turnstile.open(500, SLOW) is OpenResult.OPENED
     turnstile.close()

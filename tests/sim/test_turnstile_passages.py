@@ -58,6 +58,11 @@ def test_it_is_the_port_that_the_gate_asks_for(turnstile):
     assert until(lambda: port.status().link is Link.ONLINE)
 
 
+def test_the_controller_says_what_it_is(turnstile):
+    assert until(lambda: turnstile.identity is not None)
+    assert (turnstile.identity.inputs, turnstile.identity.outputs) == (5, 1)
+
+
 def test_one_opening_is_one_pulse_of_the_asked_length(sim, turnstile):
     assert turnstile.open(300, SLOW) is OpenResult.OPENED
     assert until(lambda: len(sim.edges) == 2)
