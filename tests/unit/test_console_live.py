@@ -127,7 +127,9 @@ def test_a_closed_prompt_wakes_the_waiting_runner_and_forgets_the_pin() -> None:
 
     token = live.open_prompt()
     assert live.enter_pin(token, "1234")
+    prompt = vars(live)["_prompt"]
     live.close_prompt(token)
+    assert prompt.pin is None
     assert live.wait_pin(token, 0.01) is None
 
 

@@ -23,7 +23,7 @@ NO_LINK = Words(
     "no-link",
     "연결이 끊겼습니다",
     "No connection",
-    "이 화면은 지금 출입문과 이어져 있지 않습니다. 직원에게 알려 주세요.",
+    "출입문과 이어져 있지 않습니다. 직원에게 알려 주세요.",
     "This screen has lost the gate. Please tell the staff.",
 )
 """Shown by the page itself until the gate speaks, and whenever it stops speaking."""
