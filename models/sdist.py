@@ -7,6 +7,7 @@ pip reads the archive's metadata by its own build script: that script is under t
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def download_sdist(sdist: Sdist, folder: Path, progress: Callable[[int, int | No
             stdout=subprocess.PIPE,
             stderr=complaints,
             cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder)},
             text=True,
             errors="replace",
         )

@@ -1,15 +1,20 @@
 """Fetching: only pinned bytes reach the cache, whole or not at all. No network is used here."""
 
+import contextlib
 import hashlib
+import http.server
 import io
+import socket
 import tarfile
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.errors import ModelFault
-from models.fetch import Progress, fetch_pack
+from models.fetch import Progress, _download_url, fetch_pack, fetch_sample_photos
 from models.manifest import FileSpec, Origin, Sdist, pack_spec
 from models.sdist import download_sdist, unpack_members
 from models.verified import check_bytes, read_verified, verify_pack, write_atomically
@@ -146,6 +151,75 @@ def test_a_wrong_file_by_hand_is_refused_and_not_cached(tmp_path: Path) -> None:
 def test_a_models_folder_that_is_absent_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFault, match="is not a folder"):
         fetch_pack("edge", tmp_path, tmp_path / "nowhere", lambda _: None)
+
+
+def test_a_file_that_only_the_user_can_bring_is_named_at_once(tmp_path: Path) -> None:
+    by_hand = tmp_path / "empty"
+    by_hand.mkdir()
+    seen: list[Progress] = []
+    with pytest.raises(ModelFault, match="has no public origin") as caught:
+        fetch_pack("edge", tmp_path / "cache", by_hand, seen.append)
+    assert "--models or GATE_MODELS_DIR" in caught.value.advice
+    assert seen == []
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"a file")
+    with pytest.raises(ModelFault, match="cannot be made"):
+        fetch_pack("edge", tmp_path / "cache", tmp_path, lambda _: None)
+    with pytest.raises(ModelFault, match="cannot be made"):
+        fetch_sample_photos(tmp_path / "cache", lambda _: None)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """One page per way an origin can behave."""
+
+    def do_GET(self) -> None:
+        body = {"/good": BODY, "/long": BODY * 1000, "/other": bytes(len(BODY))}.get(
+            self.path, BODY
+        )
+        self.send_response(404 if self.path == "/absent" else 200)
+        announced = 2 * len(BODY) if self.path == "/short" else len(body)
+        self.send_header("Content-Length", str(announced))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the client stops reading what is too long
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_origin_that_answers_is_read(origin: str) -> None:
+    seen: list[Progress] = []
+    assert _download_url(spec_of(BODY), f"{origin}/good", seen.append) == BODY
+    assert seen[-1].done_bytes == seen[-1].total_bytes == len(BODY)
+
+
+@pytest.mark.parametrize("page", ["other", "long", "short", "absent"])
+def test_an_origin_with_anything_else_is_refused(origin: str, page: str) -> None:
+    seen: list[Progress] = []
+    spec = spec_of(BODY * 2) if page == "short" else spec_of(BODY)
+    with pytest.raises(ModelFault, match=r"expected|does not answer") as caught:
+        _download_url(spec, f"{origin}/{page}", seen.append)
+    assert "GATE_MODELS_DIR" in caught.value.diagnostics()
+    assert all(progress.done_bytes < 100 * len(BODY) for progress in seen)
+
+
+def test_an_origin_that_is_gone_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ModelFault, match="does not answer"):
+        _download_url(spec_of(BODY), f"http://127.0.0.1:{port}/good", lambda _: None)
 
 
 def test_an_unknown_pack_is_refused(tmp_path: Path) -> None:

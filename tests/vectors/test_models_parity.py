@@ -6,6 +6,8 @@ The edge pack needs the model files: GATE_MODELS_DIR, or `models` in the shared 
 
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -226,6 +228,33 @@ def test_a_face_outside_the_zone_is_not_seen(edge: Pack, photos: dict[str, Bgr8]
     frame = np.hstack([empty, image])
     assert perceive(frame, edge, Zone(0, 0, 0.5, 1)) is Advice.NO_FACE
     assert isinstance(perceive(frame, edge, Zone(0.5, 0, 1, 1)), Sighting)
+
+
+def test_looking_takes_one_thread_and_writes_nothing(
+    bootstrap_folder: Path, tmp_path: Path
+) -> None:
+    """The verifier's sandbox allows no second thread; newer runtimes would start one to report."""
+    program = (
+        "import sys, numpy as np, pathlib\n"
+        "from models.pack import load_pack\n"
+        "from models.perceive import perceive\n"
+        "from models.types import Zone\n"
+        "pack = load_pack('bootstrap', pathlib.Path(sys.argv[1]))\n"
+        "frame = np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)\n"
+        "perceive(frame, pack, Zone())\n"
+        "print(len(list(pathlib.Path('/proc/self/task').iterdir())))\n"
+    )
+    environment = {"HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, str(bootstrap_folder)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_yunet_decoding_equals_opencv(edge: Pack, photos: dict[str, Bgr8]) -> None:
