@@ -275,7 +275,7 @@ def test_a_wrong_key_is_told_apart_and_opens_nothing(sim, turnstile):
 
 
 def test_a_storm_of_faults_never_breaks_the_promise(sim, turnstile):
-    for number in range(12):
+    for number in range(8):
         before = sim.openings
         faults = sim.faults
         faults.only = (Command.OUT, Command.OSTAT, Command.POLL)[number % 3]
