@@ -34,6 +34,7 @@ _LOAD_FAULTS = {
     4: ("the verifier could not lock itself in", "run: apt install libseccomp2"),
     5: ("a library started a thread in the verifier", "reinstall with the locked dependencies"),
 }
+_LASTING = tuple(what for what, _ in _LOAD_FAULTS.values())
 
 
 class VerifierPool:
@@ -56,6 +57,8 @@ class VerifierPool:
         self._changed = threading.Condition()
         self._spares: deque[VerifierRun] = deque()
         self._fault: VerifierFault | None = None
+        self._hopeless = False
+        """The last one failed for a reason that waiting does not mend."""
         self._closing = False
         # The kernel ties a worker's life to the THREAD that started it, so one thread starts all.
         self._thread = threading.Thread(target=self._refill, name="verifier-pool", daemon=True)
@@ -81,7 +84,8 @@ class VerifierPool:
             VerifierFault: none in time; says why the last one failed, if one did.
         """
         with self._changed:
-            if not self._changed.wait_for(self._any_or_closing, timeout_s) or self._closing:
+            self._changed.wait_for(self._any_or_hopeless, timeout_s)
+            if not self._spares or self._closing:
                 raise self._why_none()
 
     def take(self, timeout_s: float) -> VerifierRun:
@@ -94,7 +98,8 @@ class VerifierPool:
         with self._changed:
             while True:
                 left_s = max(0.0, end_s - time.monotonic())
-                if not self._changed.wait_for(self._any_or_closing, left_s) or self._closing:
+                self._changed.wait_for(self._any_or_hopeless, left_s)
+                if not self._spares or self._closing:
                     raise self._why_none()
                 spare = self._spares.popleft()
                 self._changed.notify_all()
@@ -114,8 +119,8 @@ class VerifierPool:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _any_or_closing(self) -> bool:
-        return self._closing or bool(self._spares)
+    def _any_or_hopeless(self) -> bool:
+        return self._closing or self._hopeless or bool(self._spares)
 
     def _why_none(self) -> VerifierFault:
         if self._closing:
@@ -148,7 +153,7 @@ class VerifierPool:
                 continue
             failures = 0
             with self._changed:
-                self._fault = None
+                self._fault, self._hopeless = None, False
                 self._spares.append(fresh)
                 self._changed.notify_all()
         for spare in self._spares:
@@ -163,6 +168,8 @@ class VerifierPool:
         pause_s = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
         with self._changed:
             self._fault = fault
+            self._hopeless = fault.what.startswith(_LASTING)
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing, pause_s)
 
     def _spawn(self) -> VerifierRun:
