@@ -15,9 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from firmware_bridge.antenna import AntennaServer
 from firmware_bridge.osdp_key import load_key
 from firmware_bridge.osdp_turnstile import OsdpTurnstile
@@ -39,6 +36,7 @@ from gate.passage.runner import Lane, Runner
 from gate.passage.session import DEADLINE_MS, State
 from gate.policy import FaceMode, Policy, face_mode, load_policy
 from gate.settings import Settings
+from gate.signed_document import load_authority
 from gate.status_refresh import StatusRefresh
 from gate.template.agent_client import KeyAgent
 from gate.verifier.pool import VerifierPool
@@ -80,7 +78,7 @@ def load_documents(settings: Settings, now: datetime) -> Documents:
         )
     verify_pack(settings.models.dir)
     _refuse_demo_keys(settings, demo)
-    authority = _authority(settings.policy.authority)
+    authority = load_authority(settings.policy.authority)
     card = settings.card
     documents = Documents(
         policy=load_policy(settings.policy.policy, authority, now, demo=demo),
@@ -220,19 +218,6 @@ def _started(settings: Settings, documents: Documents, *, sandbox_ok: bool) -> S
 def _purpose(policy: Policy) -> tuple[str, str]:
     (who_ko, who_en), (why_ko, why_en) = policy.controller, policy.purpose
     return f"{who_ko} · {why_ko}", f"{who_en} · {why_en}"
-
-
-def _authority(path: Path) -> Ed25519PublicKey:
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"site authority key {path} cannot be read ({type(error).__name__})",
-            "name the public key of the site authority in [policy] authority",
-        ) from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{path} is not an Ed25519 public key", "name the site authority's key")
-    return key
 
 
 def _refuse_demo_keys(settings: Settings, demo: bool) -> None:

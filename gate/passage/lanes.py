@@ -25,27 +25,35 @@ REASON_OF: dict[CardRefusal, DenyReason] = {
 Offer = FaceOffered | PinOffered | CardRejected
 
 
-def offer(
-    card: VerifiedCard | Refused, policy: Policy, face: FaceMode, *, verifier_ready: bool
-) -> Offer:
-    """Return the lane of this passage.
+def may_look(card: VerifiedCard | Refused, policy: Policy, face: FaceMode) -> bool:
+    """Tell whether the face lane is allowed for this card, before asking for a verifier.
 
-    The face lane is offered only when the policy and the deployment record allow it, a verifier
-    waits, consent is live and the card carries a template. Otherwise the card + PIN lane runs,
-    and nothing tells whether its holder declined.
+    The policy and the deployment record must allow it, consent must be live, and the card must
+    carry a template.
+    """
+    return (
+        not isinstance(card, Refused)
+        and policy.allows(card.access_groups)
+        and face.on
+        and card.consent is Consent.LIVE
+        and None not in (card.sealed_template, card.template_aux, card.consent_record)
+    )
+
+
+def offer(card: VerifiedCard | Refused, policy: Policy, *, look: bool) -> Offer:
+    """Return the lane of this passage; nothing tells whether its holder declined.
+
+    Args:
+        card: what the card checks found.
+        policy: of this gate.
+        look: `may_look` holds and a verifier waits.
     """
     if isinstance(card, Refused):
         return CardRejected(REASON_OF[card.step])
     if not policy.allows(card.access_groups):
         return CardRejected(DenyReason.NOT_ALLOWED_HERE)
     pin_possible = Lane.PIN in policy.lanes and card.pin_verifier is not None
-    face_possible = (
-        face.on
-        and verifier_ready
-        and card.consent is Consent.LIVE
-        and None not in (card.sealed_template, card.template_aux, card.consent_record)
-    )
-    if face_possible:
+    if look:
         return FaceOffered(pin_possible)
     if pin_possible:
         return PinOffered()

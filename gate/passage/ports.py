@@ -82,6 +82,14 @@ class Verifiers(Protocol):
         """Whether a spare waits right now."""
         ...
 
+    def wait_ready(self, timeout_s: float) -> None:
+        """Block until a spare waits.
+
+        Raises:
+            VerifierFault: none came in time.
+        """
+        ...
+
     def take(self, timeout_s: float) -> Look:
         """Return a spare.
 

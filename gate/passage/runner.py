@@ -12,19 +12,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from firmware_bridge.ports import Link, Turnstile
 from gate.card.verified import Refused, VerifiedCard
 from gate.console.deps import Health, KioskView
-from gate.errors import LedgerFault
+from gate.errors import LedgerFault, VerifierFault
 from gate.ledger.record import Decided, FaultCode, Faulted, Moved, Record, Stopped, VerifierDied
 from gate.passage import events as ev
 from gate.passage import pin_leg
 from gate.passage.decision import Decision, DenyReason
 from gate.passage.face_leg import FaceLeg, View
-from gate.passage.lanes import offer
+from gate.passage.lanes import may_look, offer
 from gate.passage.pin_tries import PinTries
 from gate.passage.ports import (
     CardChannel,
@@ -43,6 +43,9 @@ from models.types import Advice
 
 HEALTH_EVERY_S = 0.25
 LEDGER_RETRY_S = 1.0
+GAP = Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE)
+REFILL_S = 2.0
+"""How long a passage waits for a spare before it goes on in the card + PIN lane."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Lane:
     view: View
     pulse_ms: int
     pin_lock_s: float = 900.0
-    deadline_ms: Mapping[State, int | None] = DEADLINE_MS
+    deadline_ms: Mapping[State, int | None] = field(default_factory=lambda: DEADLINE_MS)
 
 
 class Runner:
@@ -246,8 +249,17 @@ class Runner:
         self._step("card", (self._now_s() - began_s) * 1000)
         if not isinstance(card, Refused):
             self._card = card
-        face, ready = self._lane.face_mode(now), self._lane.verifiers.ready()
-        self._post(number, offer(card, self._lane.policy, face, verifier_ready=ready))
+        policy = self._lane.policy
+        look = may_look(card, policy, self._lane.face_mode(now)) and self._verifier_ready()
+        self._post(number, offer(card, policy, look=look))
+
+    def _verifier_ready(self) -> bool:
+        """Whether a spare waits, or comes while a person would not notice."""
+        try:
+            self._lane.verifiers.wait_ready(REFILL_S)
+        except VerifierFault:
+            return False
+        return True
 
     def _look(self, number: int) -> None:
         card = self._card
@@ -360,7 +372,7 @@ class Runner:
         status = self._lane.turnstile.status()
         agent_alive = self._lane.keys.alive()
         if not self._ledger_ok and self._now_s() - self._ledger_tried_s >= LEDGER_RETRY_S:
-            self._append(Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE))
+            self._append(GAP)
         self._once(FaultCode.TURNSTILE_OFFLINE, status.link is Link.OFFLINE)
         self._once(FaultCode.TURNSTILE_WRONG_KEY, status.link is Link.WRONG_KEY)
         self._once(FaultCode.TAMPER, status.tamper)
@@ -419,8 +431,11 @@ class Runner:
             self._append(Faulted(code))
 
     def _append(self, record: Record) -> bool:
+        """Append one record; after a failure, first the record that says there is a gap."""
         self._ledger_tried_s = self._now_s()
         try:
+            if not self._ledger_ok and record != GAP:
+                self._lane.log.append(GAP, self._utc_now())
             self._lane.log.append(record, self._utc_now())
         except LedgerFault:
             self._ledger_ok = False

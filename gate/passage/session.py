@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 
 from firmware_bridge.ports import Crossing, OpenResult
 from gate.passage import events as ev
@@ -31,19 +32,21 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-DEADLINE_MS: dict[State, int | None] = {
-    State.CLOSED: None,
-    State.IDLE: None,
-    State.CARD: 20_000,  # a phone may wait for its holder's consent
-    State.LOOK: 8_000,
-    State.PIN: 30_000,
-    State.GRANTING: 3_000,
-    State.DENYING: 3_000,
-    State.OPENING: 2_000,
-    State.CROSSING: 10_000,
-    State.REFUSED: 2_500,
-    State.STOPPED: None,
-}
+DEADLINE_MS: Mapping[State, int | None] = MappingProxyType(
+    {
+        State.CLOSED: None,
+        State.IDLE: None,
+        State.CARD: 20_000,  # a phone may wait for its holder's consent
+        State.LOOK: 8_000,
+        State.PIN: 30_000,
+        State.GRANTING: 3_000,
+        State.DENYING: 3_000,
+        State.OPENING: 2_000,
+        State.CROSSING: 10_000,
+        State.REFUSED: 2_500,
+        State.STOPPED: None,
+    }
+)
 """How long each state may last. IDLE and CLOSED wait for an outside event, STOPPED is final."""
 
 
