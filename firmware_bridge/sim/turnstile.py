@@ -313,16 +313,17 @@ class SimTurnstile:
 
     def _run(self) -> None:
         while True:
-            with self._lock:
-                if self._closed:
-                    return
-                self._advance()
-                self._send_due()
-                master, timeout = self._master, self._timeout()
             with selectors.DefaultSelector() as selector:
                 selector.register(self._wake_out, selectors.EVENT_READ)
-                if master is not None:
-                    selector.register(master, selectors.EVENT_READ)
+                with self._lock:
+                    if self._closed:
+                        return
+                    self._advance()
+                    self._send_due()
+                    master, timeout = self._master, self._timeout()
+                    # Under the lock: a cable pulled right now would leave a dead descriptor.
+                    if master is not None:
+                        selector.register(master, selectors.EVENT_READ)
                 ready = {key.fd for key, _ in selector.select(timeout)}
             if self._wake_out in ready:
                 os.read(self._wake_out, 4096)
