@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def until_signal() -> Iterator[threading.Event]:
 def run_until_signal(config: Path) -> ExitCode:
     """Run one gate with its pages."""
     settings = load_settings(config)
+    logging.basicConfig(format="gate: %(message)s", level=logging.WARNING)
     say = Console(stderr=True, highlight=False)
     with until_signal() as ended, assemble(settings) as gate:
         deps = ConsoleDeps(

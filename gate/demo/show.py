@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.panel import Panel
 from rich.table import Table
 
@@ -20,6 +22,12 @@ class Show:
 
     def __init__(self, *, as_json: bool) -> None:
         self.console = Console(stderr=True, highlight=False, quiet=as_json)
+        for room in ("firmware_bridge", "gate"):
+            said = RichHandler(
+                console=self.console, show_time=False, show_level=False, show_path=False
+            )
+            logging.getLogger(room).addHandler(said)
+            logging.getLogger(room).propagate = False
         self._as_json = as_json
         self._facts: dict[str, Any] = {"steps_ms": {}, "notes": {}}
         self._rows: list[dict[str, Any]] = []

@@ -211,6 +211,12 @@ class Stage:
     antenna: Path
     reports: queue.SimpleQueue[PassageReport] = field(default_factory=queue.SimpleQueue)
     screens: list[Screen] = field(default_factory=list)
+    deadline_ms: dict[State, int | None] = field(default_factory=dict)
+    """Of the lane; may be changed while it runs."""
+
+    def keep_the_pace_of_people(self) -> None:
+        """Give a person at the kiosk the time that a real gate gives."""
+        self.deadline_ms.update(DEADLINE_MS)
 
     def walk(self, scenario: Scenario) -> PassageReport:
         """Let one person come with a card and do what the scenario says.
@@ -264,9 +270,9 @@ class Stage:
                 answered = view.pin_token
 
     def _wait_screen(self, *, closed: bool) -> None:
-        wanted = {Screen.OUT_OF_ORDER} if closed else {Screen.IDLE, Screen.CARD_ONLY}
-        end_s = time.monotonic() + 20.0
-        while self.gate.live.kiosk().screen not in wanted:
+        wanted = Screen.OUT_OF_ORDER if closed else Screen.IDLE
+        end_s = time.monotonic() + 30.0
+        while self.gate.live.kiosk().screen is not wanted:
             if time.monotonic() > end_s:
                 raise GateError("the gate does not get ready", "see the health lines of the admin")
             time.sleep(0.01)
@@ -285,12 +291,13 @@ def open_stage(site: Site, lens: Lens | None, cards: dict[Card, Wallet]) -> Iter
     settings = load_settings(site.config_path, environ={})
     reports: queue.SimpleQueue[PassageReport] = queue.SimpleQueue()
     key = load_key(settings.turnstile.key_file)
+    deadline_ms = dict(DEMO_DEADLINE_MS)
     with (
         SimTurnstile(key, link=settings.turnstile.port, auto_walk_after_ms=300) as turnstile,
-        assemble(settings, deadline_ms=DEMO_DEADLINE_MS, on_passage=reports.put) as gate,
+        assemble(settings, deadline_ms=deadline_ms, on_passage=reports.put) as gate,
     ):
         antenna = Path(settings.card.reader.removeprefix("socket:"))
-        stage = Stage(gate, turnstile, lens, cards, antenna, reports)
+        stage = Stage(gate, turnstile, lens, cards, antenna, reports, deadline_ms=deadline_ms)
         lane = threading.Thread(target=gate.runner.run, name="lane", daemon=True)
         lane.start()
         stage._wait_link(online=True)

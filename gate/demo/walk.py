@@ -79,11 +79,15 @@ def walk(options: Options) -> ExitCode:
             with show.step(5, "기록과 잔존 검사", "log and retention probe"):
                 _verify(stage, site, show)
                 _probe(stage, site, cast, base, show)
+            vkey = base / "ledger.vkey"
+            vkey.write_text(stage.gate.documents.signer.vkey + "\n", encoding="ascii")
             ok = show.summary()
             if options.serve:
                 _serve(stage, site, options.port, show)
-    show.console.print(f"\nlog: {site.layout.gate / 'data' / 'ledger.db'}", soft_wrap=True)
-    show.console.print(f"key: {stage.gate.documents.signer.vkey}", soft_wrap=True)
+    path = site.layout.gate / "data" / "ledger.db"
+    show.console.print(
+        "\ncheck the log yourself:", f"gate ledger verify {path} --vkey {vkey}", soft_wrap=True
+    )
     return ExitCode.OK if ok else ExitCode.NO
 
 
@@ -200,6 +204,7 @@ def _serve(stage: Stage, site: Site, port: int, show: Show) -> None:
         stage.gate.live,
         demo=True,
     )
+    stage.keep_the_pace_of_people()
     with until_signal() as ended, serve(create_app(deps), "127.0.0.1", port) as pages:
         out = show.console
         out.print(
