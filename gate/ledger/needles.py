@@ -4,13 +4,15 @@ A residue is a piece of a needle in memory or in a file: 72 bytes of an image, 2
 of a key, or a whole text. Every such piece is found at any alignment, unless it says nothing (a
 flat background, a run of zeros): those stand in every memory and prove nothing.
 
-How: every 8-byte gram of each needle goes into one table. Of the searched bytes only the grams at
-multiples of 8 are looked up: a piece of 16 bytes, wherever it lies, holds one. Each gram found is
-then extended, byte by byte, to the whole common run.
+How: for each kind there is a table of all windows of its needles that are 8 bytes shorter than the
+smallest piece, so every piece that counts holds one at a multiple of 8, wherever it lies. Around
+each window found, first the 8 bytes on either side are compared, which shows whether there is a
+piece; only a piece is then extended to the whole common run.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,14 +21,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_GRAM_BYTES: Final = 8
-_BLOCK_BYTES: Final = 1 << 20
-"""Searched at a time: the intermediate arrays stay in the processor's cache."""
-_HASHES: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
-"""Odd multipliers of two hashes; a gram must pass both before it is looked up for good."""
-_TRIES: Final = 64
-"""How many places of one needle a gram is extended from; a gram rarely stands at two."""
+from gate.ledger.windows import (
+    WORD_BYTES,
+    Bytes,
+    Places,
+    WindowTable,
+    Words,
+    common,
+    ladder,
+    leading,
+)
+
+COUNT_UP_TO: Final = 200
+"""So many hits of one needle in one target are counted; the rest is no longer looked at."""
 TEXT_MIN_BYTES: Final = 4
+_BLOCK_WORDS: Final = 1 << 14
+"""Searched at a time: the intermediate arrays stay in the processor's cache."""
+_OVERLAP_WORDS: Final = 7
+_MARGIN_BYTES: Final = WORD_BYTES
+"""A smallest piece is one window and so many bytes more, on either side of it."""
+_BATCH_PLACES: Final = 1024
+_BATCH_POSITIONS: Final = 1 << 14
+_EXTENDED: Final = 64
+"""Of so many positions in the needles the longest run is taken."""
+_REMEMBERED: Final = 1 << 16
 
 
 class Kind(Enum):
@@ -94,76 +112,24 @@ def fragments(needle: Needle) -> tuple[Fragment, ...]:
         Fragment(start, needle.data[start : start + size])
         for start in range(0, len(needle.data) - size + 1, size)
     )
-    return tuple(piece for piece in pieces if _telling(piece.data, needle.kind))
+    least = PIECE[needle.kind].min_distinct
+    return tuple(piece for piece in pieces if len(set(piece.data)) >= least)
 
 
-def _telling(run: bytes, kind: Kind) -> bool:
-    """Whether some smallest piece of a run has enough different bytes to be no coincidence."""
-    piece = PIECE[kind]
-    last = len(run) - piece.min_bytes
-    starts = [*range(0, last, piece.min_bytes // 2), last]
-    return any(len(set(run[s : s + piece.min_bytes])) >= piece.min_distinct for s in starts)
+class _Kind:
+    """The needles of one kind, made ready for searching."""
 
-
-Words = NDArray[np.uint64]
-
-
-def _grams(data: bytes) -> Words:
-    """Return all 8-byte grams of the data that do not merely repeat 1 to 4 bytes."""
-    raw = np.frombuffer(data, np.uint8)
-    grams = np.concatenate(
-        [
-            raw[k : k + (raw.size - k) // _GRAM_BYTES * _GRAM_BYTES].view("<u8")
-            for k in range(min(_GRAM_BYTES, raw.size - _GRAM_BYTES + 1))
-        ]
-    )
-    keep = np.ones(grams.size, np.bool_)
-    for period in range(1, 5):
-        mask = np.uint64((1 << 8 * (_GRAM_BYTES - period)) - 1)
-        keep &= ((grams ^ (grams >> np.uint64(8 * period))) & mask) != 0
-    return grams[keep]
-
-
-class _Table:
-    """The grams of the needles."""
-
-    def __init__(self, needles: Sequence[Needle]) -> None:
-        grams = [np.empty(0, np.uint64), *(_grams(needle.data) for needle in needles)]
-        self._sorted = np.sort(np.concatenate(grams))
-        bits = min(max(16, self._sorted.size.bit_length() + 4), 28)
-        self._shift = np.uint64(64 - bits)
-        self._seen = np.zeros(1 << bits, np.uint8)
-        """Bit k of a slot: some gram has this slot by hash k."""
-        for k in range(len(_HASHES)):
-            slots = self._slot(self._sorted, k)
-            self._seen[slots] |= np.uint8(1 << k)
-
-    def _slot(self, grams: Words, k: int) -> Words:
-        slots: Words = (grams * _HASHES[k]) >> self._shift
-        return slots
-
-    def _may_hold(self, grams: Words, k: int) -> NDArray[np.bool_]:
-        there: NDArray[np.bool_] = (self._seen[self._slot(grams, k)] & np.uint8(1 << k)) != 0
-        return there
-
-    def candidates(self, buffer: memoryview) -> Iterator[int]:
-        """Yield, in order, the sampled places whose gram is in a needle."""
-        if not self._sorted.size:
-            return
-        for start in range(0, len(buffer) - _GRAM_BYTES + 1, _BLOCK_BYTES):
-            end = min(start + _BLOCK_BYTES, len(buffer))
-            block = np.frombuffer(buffer[start : end - (end - start) % _GRAM_BYTES], "<u8")
-            places = np.flatnonzero(self._may_hold(block, 0))
-            places = places[self._may_hold(block[places], 1)]
-            found = block[places]
-            at = np.searchsorted(self._sorted, found)
-            at[at == self._sorted.size] = 0
-            for place in places[self._sorted[at] == found]:
-                yield start + int(place) * _GRAM_BYTES
+    def __init__(self, needles: Sequence[Needle], piece: Piece) -> None:
+        self.needles = needles
+        self.piece = piece
+        window_bytes = piece.min_bytes - _MARGIN_BYTES
+        # The margin adds at most 8 different bytes; and a window that is all one byte says nothing.
+        min_distinct = max(2, piece.min_distinct - _MARGIN_BYTES)
+        self.table = WindowTable([n.data for n in needles], window_bytes, min_distinct)
 
 
 class Index:
-    """Needles made ready for searching. Memory: about 10 times the needles' size."""
+    """Needles made ready for searching. Memory: about 12 times the needles' size."""
 
     def __init__(self, needles: Iterable[Needle]) -> None:
         self.needles = tuple(needles)
@@ -171,58 +137,165 @@ class Index:
         if len(set(names)) != len(names):
             raise ValueError("two needles have one name")
         self._texts = [needle for needle in self.needles if needle.kind is Kind.TEXT]
-        self._others = [needle for needle in self.needles if needle.kind is not Kind.TEXT]
-        self._table = _Table(self._others)
+        self._kinds = [
+            _Kind(of_kind, piece)
+            for kind, piece in PIECE.items()
+            if (of_kind := [needle for needle in self.needles if needle.kind is kind])
+        ]
         self.overlap_bytes = 8 * -(-max([72, *(len(t.data) for t in self._texts)]) // 8)
         """How many bytes two neighbouring chunks must share so that no piece is cut."""
+        self.compared = 0
+        """Measure of the work so far: positions whose bytes were compared, in all searches."""
 
-    def search(self, data: bytes | bytearray | memoryview, target: str, base: int = 0) -> list[Hit]:
-        """Return the residues in `data`. `base` is the offset of its first byte in the target."""
+    def search(
+        self,
+        data: bytes | bytearray | memoryview,
+        target: str,
+        base: int = 0,
+        found: Counter[str] | None = None,
+    ) -> list[Hit]:
+        """Return the residues in `data`, by kind of needle and offset.
+
+        Args:
+            data: the bytes to search.
+            target: where they come from.
+            base: the offset of their first byte in the target.
+            found: how often each needle was found in this target; counts on. A needle that was
+                found `COUNT_UP_TO` times is not looked for any more.
+        """
         whole = bytes(data)
-        hits = []
+        found = Counter() if found is None else found
+        return [
+            Hit(needle.name, target, base + start, end - start)
+            for needle, start, end in (*self._texts_in(whole, found), *self._pieces(whole, found))
+        ]
+
+    def _texts_in(self, whole: bytes, found: Counter[str]) -> Iterator[tuple[Needle, int, int]]:
         for text in self._texts:
             at = whole.find(text.data)
-            while at >= 0:
-                hits.append(Hit(text.name, target, base + at, len(text.data)))
+            while at >= 0 and found[text.name] < COUNT_UP_TO:
+                found[text.name] += 1
+                yield text, at, at + len(text.data)
                 at = whole.find(text.data, at + len(text.data))
-        past = 0
-        for place in self._table.candidates(memoryview(whole)):
-            if place < past:
-                continue
-            found = _longest(self._others, whole, place)
-            if found is not None:
-                needle, start, end = found
-                hits.append(Hit(needle.name, target, base + start, end - start))
-                past = end
-        return hits
+
+    def _pieces(self, whole: bytes, found: Counter[str]) -> Iterator[tuple[Needle, int, int]]:
+        for kind, places, hashes in self._candidates(np.frombuffer(whole, np.uint8)):
+            search = _Search(kind, whole, found)
+            yield from search.runs(places, hashes)
+            self.compared += search.compared
+
+    def _candidates(self, raw: Bytes) -> Iterator[tuple[_Kind, Places, Words]]:
+        """Yield for each kind, in order, the sampled places whose window is in a needle."""
+        words = raw[: raw.size // WORD_BYTES * WORD_BYTES].view("<u8")
+        places = [[np.empty(0, np.int64)] for _ in self._kinds]
+        hashes = [[np.empty(0, np.uint64)] for _ in self._kinds]
+        for first in range(0, words.size, _BLOCK_WORDS):
+            block = words[first : first + _BLOCK_WORDS + _OVERLAP_WORDS]
+            rungs = dict(ladder(block))
+            for k, kind in enumerate(self._kinds):
+                if (rung := rungs.get(kind.table.window_bytes)) is not None:
+                    rung = rung[:_BLOCK_WORDS]
+                    at = kind.table.find(rung)
+                    places[k].append((first + at) * WORD_BYTES)
+                    hashes[k].append(rung[at])
+        for k, kind in enumerate(self._kinds):
+            yield kind, np.concatenate(places[k]), np.concatenate(hashes[k])
 
 
-def _longest(needles: Sequence[Needle], whole: bytes, place: int) -> tuple[Needle, int, int] | None:
-    """Return the longest telling run around a gram: needle, start, end in `whole`."""
-    gram = whole[place : place + _GRAM_BYTES]
-    best: tuple[Needle, int, int] | None = None
-    for needle in needles:
-        at, tries = needle.data.find(gram), 0
-        while at >= 0 and tries < _TRIES:
-            before = _common_suffix(needle.data[:at], whole[max(0, place - at) : place])
-            after = _common_prefix(needle.data[at:], whole[place : place + len(needle.data) - at])
-            start, end = place - before, place + after
-            if (
-                end - start >= PIECE[needle.kind].min_bytes
-                and (best is None or end - start > best[2] - best[1])
-                and _telling(whole[start:end], needle.kind)
-            ):
-                best = needle, start, end
-            at, tries = needle.data.find(gram, at + 1), tries + 1
-    return best
+class _Search:
+    """One search of some bytes for the needles of one kind."""
 
+    def __init__(self, kind: _Kind, whole: bytes, found: Counter[str]) -> None:
+        self._kind = kind
+        self._table = kind.table
+        self._window = kind.table.window_bytes
+        self._whole = whole
+        self._raw: Bytes = np.frombuffer(whole, np.uint8)
+        self._found = found
+        self._wanted = np.array([found[n.name] < COUNT_UP_TO for n in kind.needles], np.bool_)
+        self._barren: set[bytes] = set()
+        """Windows with their margins that were no piece: memory repeats itself."""
+        self.compared = 0
 
-def _common_prefix(a: bytes, b: bytes) -> int:
-    size = min(len(a), len(b))
-    differ = np.flatnonzero(np.frombuffer(a, np.uint8, size) != np.frombuffer(b, np.uint8, size))
-    return int(differ[0]) if differ.size else size
+    def runs(self, places: Places, hashes: Words) -> Iterator[tuple[Needle, int, int]]:
+        """Yield needle, start and end of each common run that holds a piece that counts."""
+        past = at = 0
+        while at < places.size and self._wanted.any():
+            telling = np.flatnonzero(self._telling(places[at : at + _BATCH_PLACES]))
+            for i in (at + telling).tolist():
+                if places[i] < past:
+                    continue
+                run = self._run(int(places[i]), hashes[i])
+                if run is not None:
+                    needle, _, past = run
+                    yield run
+                    self._found[needle.name] += 1
+                    if self._found[needle.name] >= COUNT_UP_TO:
+                        self._wanted[self._kind.needles.index(needle)] = False
+            at = max(at + _BATCH_PLACES, int(np.searchsorted(places, past)))
 
+    def _telling(self, places: Places) -> NDArray[np.bool_]:
+        """Whether a window with its margins has enough different bytes."""
+        around = np.arange(-_MARGIN_BYTES, self._window + _MARGIN_BYTES)
+        rows = self._raw[np.clip(places[:, None] + around, 0, self._raw.size - 1)]
+        rows.sort(axis=1)
+        different = 1 + np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=1)
+        telling: NDArray[np.bool_] = different >= self._kind.piece.min_distinct
+        return telling
 
-def _common_suffix(a: bytes, b: bytes) -> int:
-    size = min(len(a), len(b))
-    return _common_prefix(a[len(a) - size :][::-1], b[len(b) - size :][::-1])
+    def _run(self, place: int, found: np.uint64) -> tuple[Needle, int, int] | None:
+        around = self._whole[max(0, place - _MARGIN_BYTES) : place + self._window + _MARGIN_BYTES]
+        if around in self._barren:
+            return None
+        best: tuple[Needle, int, int] | None = None
+        for position in self._pieces_at(place, found):
+            owner = int(self._table.owners(np.array([position]))[0])
+            first, past = int(self._table.starts[owner]), int(self._table.ends[owner])
+            needle = self._table.raw
+            end = place + common(self._raw[place:], needle[position:past])
+            start = place - common(self._raw[:place][::-1], needle[first:position][::-1])
+            if best is None or end - start > best[2] - best[1]:
+                best = self._kind.needles[owner], start, end
+        whole_context = len(around) == self._window + 2 * _MARGIN_BYTES
+        if best is None and whole_context and len(self._barren) < _REMEMBERED:
+            self._barren.add(around)
+        return best
+
+    def _pieces_at(self, place: int, found: np.uint64) -> list[int]:
+        """Return positions in the needles with a common piece that counts around a place."""
+        size = self._kind.piece.min_bytes
+        before_max = min(_MARGIN_BYTES, place)
+        after_max = min(_MARGIN_BYTES, self._raw.size - place - self._window)
+        firsts = range(place - before_max, place + after_max - _MARGIN_BYTES + 1)
+        firsts_telling = [
+            first
+            for first in firsts
+            if len(set(self._whole[first : first + size])) >= self._kind.piece.min_distinct
+        ]
+        if not firsts_telling:
+            return []
+        here = self._raw[place - before_max : place + self._window + after_max]
+        around = np.arange(-before_max, self._window + after_max)
+        positions = self._table.positions(found)
+        pieces: list[int] = []
+        for at in range(0, positions.size, _BATCH_POSITIONS):
+            batch = positions[at : at + _BATCH_POSITIONS]
+            owners = self._table.owners(batch)
+            batch, owners = batch[self._wanted[owners]], owners[self._wanted[owners]]
+            self.compared += batch.size
+            same = self._table.raw.take(batch[:, None] + around, mode="clip") == here
+            before = np.minimum(
+                leading(same[:, :before_max][:, ::-1]), batch - self._table.starts[owners]
+            )
+            after = np.minimum(
+                leading(same[:, before_max + self._window :]),
+                self._table.ends[owners] - batch - self._window,
+            )
+            count = np.zeros(batch.size, np.bool_)
+            for first in firsts_telling:
+                count |= (place - first <= before) & (first + size - place - self._window <= after)
+            count &= same[:, before_max : before_max + self._window].all(axis=1)
+            pieces += batch[count].tolist()
+            if len(pieces) >= _EXTENDED:
+                break
+        return pieces[:_EXTENDED]

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,20 +22,16 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from gate.errors import GateError
-from gate.ledger.needles import PIECE, Hit, Index, Kind, Needle, fragments
+from gate.ledger.controls import plant, random_needles
+from gate.ledger.needles import COUNT_UP_TO, Hit, Index, Kind, Needle
+from gate.ledger.process_memory import read_memory, regions, resident
 from gate.ledger.record import COUNT, Probed
 
 __all__ = ["Hit", "Index", "Kind", "Needle", "ProbeFault", "ProbeReport", "Scan", "probe"]
 
 CHUNK_BYTES: Final = 16 << 20
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-_UNREADABLE: Final = frozenset({"[vvar]", "[vvar_vclock]", "[vsyscall]"})
-"""Pages of the kernel that every process shares; they hold the clock, and no data."""
-_PRESENT: Final = np.uint64(1 << 63)
-_SWAPPED: Final = np.uint64(1 << 62)
+_TELL_BYTES: Final = 8 << 20
 _AS_ROOT: Final = "run the probe as root, or as the user who owns the process"
 _HELPER: Final = """\
 import sys
@@ -46,6 +43,14 @@ sys.stdin.buffer.read()
 """
 
 
+Progress = Callable[[str], None]
+"""Is told, in a few words, what is searched and how far."""
+
+
+def silent(_line: str) -> None:
+    """Report no progress."""
+
+
 class ProbeFault(GateError):
     """A target could not be searched. Never the same as "nothing found"."""
 
@@ -55,12 +60,14 @@ class Scan:
     """What was searched in one target and found there.
 
     `bytes_skipped` are resident bytes that the kernel did not hand out (device memory).
+    `uncounted` names the needles found so often (`COUNT_UP_TO`) that there may be more of them.
     """
 
     target: str
     bytes_scanned: int
     bytes_skipped: int
     hits: tuple[Hit, ...]
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,11 @@ class ProbeReport:
     def bytes_scanned(self) -> int:
         """How much was searched, without the controls."""
         return sum(scan.bytes_scanned for scan in self.scans)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """What was found so often that there may be more: "needle in target"."""
+        return tuple(f"{name} in {scan.target}" for scan in self.scans for name in scan.uncounted)
 
     @property
     def ok(self) -> bool:
@@ -109,6 +121,7 @@ def probe(
     *,
     random: Callable[[int], bytes],
     decoys: Sequence[Needle] = (),
+    progress: Progress = silent,
 ) -> ProbeReport:
     """Search processes and files for needles, with controls and decoys.
 
@@ -119,31 +132,34 @@ def probe(
         random: returns n unpredictable bytes, such as `os.urandom`.
         decoys: things like the needles that never were near the targets, such as the photo of
             another person; random ones are always added.
+        progress: is told what is searched and how far.
 
     Raises:
         ProbeFault: a target could not be searched.
         ValueError: two needles have one name.
     """
-    controls = _random_needles("control", random)
-    decoys = [*decoys, *_random_needles("decoy", random)]
+    controls = random_needles("control", random)
+    decoys = [*decoys, *random_needles("decoy", random)]
+    progress(f"{len(needles)} needles")
     index = Index([*needles, *controls, *decoys])
     control_names = {needle.name for needle in controls}
     decoy_names = {needle.name for needle in decoys}
 
-    plant = _plant(controls)
+    planted = plant(controls)
     found = 0
     decoy_hits: list[Hit] = []
-    with _helper(plant) as pid, tempfile.TemporaryDirectory() as folder:
+    with _helper(planted) as pid, tempfile.TemporaryDirectory() as folder:
         # A piece that lies across two chunks must be found as well.
         file = Path(folder) / "controls"
-        file.write_bytes(bytes(CHUNK_BYTES - 40) + plant)
+        file.write_bytes(bytes(CHUNK_BYTES - 40) + planted)
+        progress("controls")
         for scan in (scan_process(pid, index), scan_files([file], index)):
             found += len(control_names & {hit.needle for hit in scan.hits})
             decoy_hits += [hit for hit in scan.hits if hit.needle in decoy_names]
 
-    scans = [scan_process(pid, index) for pid in pids]
+    scans = [scan_process(pid, index, progress=progress) for pid in pids]
     if paths:
-        scans.append(scan_files(paths, index))
+        scans.append(scan_files(paths, index, progress=progress))
     hits = [hit for scan in scans for hit in scan.hits]
     return ProbeReport(
         needles=len(needles),
@@ -155,7 +171,9 @@ def probe(
     )
 
 
-def scan_process(pid: int, index: Index, chunk_bytes: int = CHUNK_BYTES) -> Scan:
+def scan_process(
+    pid: int, index: Index, chunk_bytes: int = CHUNK_BYTES, progress: Progress = silent
+) -> Scan:
     """Search all resident and swapped-out memory of another process, while it runs.
 
     Raises:
@@ -165,6 +183,7 @@ def scan_process(pid: int, index: Index, chunk_bytes: int = CHUNK_BYTES) -> Scan
         raise ProbeFault("a probe cannot search itself: it holds the needles", "use a child")
     target = f"process {pid}"
     hits: list[Hit] = []
+    found: Counter[str] = Counter()
     scanned = skipped = 0
     try:
         with (
@@ -172,49 +191,87 @@ def scan_process(pid: int, index: Index, chunk_bytes: int = CHUNK_BYTES) -> Scan
             FileIO(f"/proc/{pid}/pagemap") as pagemap,
             FileIO(f"/proc/{pid}/mem") as memory,
         ):
-            regions = list(_regions(maps))
-            for low, high in (run for region in regions for run in _resident(pagemap, *region)):
+            ranges = list(regions(maps))
+            runs = [run for low, high in ranges for run in resident(pagemap, low, high)]
+            tell = _Told(progress, target, sum(high - low for low, high in runs))
+            for low, high in runs:
                 for start in range(low, high, chunk_bytes):
+                    tell.at(scanned + skipped)
                     end = min(start + chunk_bytes + index.overlap_bytes, high)
-                    data, unread = _read_memory(memory, start, end)
+                    data, unread = read_memory(memory, start, end)
                     scanned += min(start + chunk_bytes, high) - start - unread
                     skipped += unread
-                    hits += index.search(data, target, start)
+                    hits += index.search(data, target, start, found)
             # The memory of a process that has ended reads as nothing: that is not "0 found".
-            if not regions or not Path(f"/proc/{pid}/maps").read_bytes():
+            if not ranges or not Path(f"/proc/{pid}/maps").read_bytes():
                 raise ProcessLookupError
     except PermissionError:
         raise ProbeFault(f"no right to read the memory of {target}", _AS_ROOT) from None
     except (FileNotFoundError, ProcessLookupError):
         raise ProbeFault(f"{target} ended before it was searched", "probe it again") from None
-    return Scan(target, scanned, skipped, _once(hits))
+    return Scan(target, scanned, skipped, _once(hits), _uncounted(found))
 
 
-def scan_files(paths: Iterable[Path], index: Index, chunk_bytes: int = CHUNK_BYTES) -> Scan:
+def scan_files(
+    paths: Iterable[Path],
+    index: Index,
+    chunk_bytes: int = CHUNK_BYTES,
+    progress: Progress = silent,
+) -> Scan:
     """Search files, and all regular files of folders. Symbolic links are not followed.
 
     Raises:
         ProbeFault: a file is missing or cannot be read.
     """
     hits: list[Hit] = []
+    uncounted: set[str] = set()
     scanned = 0
     for path in paths:
         try:
             for file in _files(path):
-                scanned += _scan_file(file, index, chunk_bytes, hits)
+                found: Counter[str] = Counter()
+                tell = _Told(progress, file.name, file.stat().st_size)
+                scanned += _scan_file(file, index, chunk_bytes, hits, found, tell)
+                uncounted |= set(_uncounted(found))
         except OSError as error:
             raise ProbeFault(f"cannot search {path}: {error.strerror}", "check the path") from None
-    return Scan("files", scanned, 0, _once(hits))
+    return Scan("files", scanned, 0, _once(hits), tuple(sorted(uncounted)))
 
 
-def _scan_file(path: Path, index: Index, chunk_bytes: int, hits: list[Hit]) -> int:
+def _scan_file(
+    path: Path,
+    index: Index,
+    chunk_bytes: int,
+    hits: list[Hit],
+    found: Counter[str],
+    tell: _Told,
+) -> int:
     start, tail = 0, b""
     with path.open("rb") as file:
         while data := file.read(chunk_bytes):
-            hits += index.search(tail + data, str(path), start - len(tail))
+            tell.at(start)
+            hits += index.search(tail + data, str(path), start - len(tail), found)
             start += len(data)
             tail = (tail + data)[-index.overlap_bytes :]
     return start
+
+
+def _uncounted(found: Counter[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, count in found.items() if count >= COUNT_UP_TO))
+
+
+class _Told:
+    """Tells how much of a target was searched, at its start and after every few megabytes."""
+
+    def __init__(self, progress: Progress, target: str, size: int) -> None:
+        self._progress, self._target, self._size = progress, target, size
+        self._next = 0
+
+    def at(self, searched: int) -> None:
+        if searched >= self._next:
+            mb = f"{searched / 1e6:.0f} of {self._size / 1e6:.0f} MB"
+            self._progress(f"{self._target}, {mb}")
+            self._next = searched + _TELL_BYTES
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -224,46 +281,6 @@ def _files(path: Path) -> Iterator[Path]:
             yield from _files(item)
     elif stat.S_ISREG(mode):
         yield path
-
-
-def _regions(maps: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the address ranges of /proc/PID/maps (proc_pid_maps(5))."""
-    for line in maps:
-        parts = line.split(maxsplit=5)
-        name = parts[5].strip().decode(errors="replace") if len(parts) == 6 else ""
-        if name not in _UNREADABLE:
-            low, _, high = parts[0].partition(b"-")
-            yield int(low, 16), int(high, 16)
-
-
-def _resident(pagemap: FileIO, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that are in memory or in swap (proc_pid_pagemap(5))."""
-    raw = os.pread(pagemap.fileno(), (high - low) // _PAGE_BYTES * 8, low // _PAGE_BYTES * 8)
-    there = (np.frombuffer(raw, "<u8") & (_PRESENT | _SWAPPED)) != 0
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
-    for first, past in zip(edges[::2], edges[1::2], strict=True):
-        yield low + int(first) * _PAGE_BYTES, low + int(past) * _PAGE_BYTES
-
-
-def _read_memory(memory: FileIO, start: int, end: int) -> tuple[bytes, int]:
-    """Read a range. What cannot be read (unmapped meanwhile, device memory) becomes zeros.
-
-    Returns: the bytes, and how many of them could not be read.
-    """
-    parts, skipped = [], 0
-    while start < end:
-        try:
-            part = os.pread(memory.fileno(), end - start, start)
-        except PermissionError:
-            raise
-        except OSError:
-            part = b""
-        if not part:
-            part = bytes(min(_PAGE_BYTES - start % _PAGE_BYTES, end - start))
-            skipped += len(part)
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts), skipped
 
 
 def _once(hits: Sequence[Hit]) -> tuple[Hit, ...]:
@@ -283,24 +300,9 @@ def _once(hits: Sequence[Hit]) -> tuple[Hit, ...]:
     return tuple(joined)
 
 
-def _random_needles(name: str, random: Callable[[int], bytes]) -> list[Needle]:
-    sizes = {Kind.IMAGE: 4096, Kind.VECTOR: 2048, Kind.KEY: 32, Kind.TEXT: 16}
-    return [Needle(f"{name} {kind.value}", kind, random(size)) for kind, size in sizes.items()]
-
-
-def _plant(controls: Sequence[Needle]) -> bytes:
-    """Return one smallest piece of each control, at odd places between zeros."""
-    held = bytearray()
-    for control in controls:
-        pieces = fragments(control)
-        size = PIECE[control.kind].min_bytes if control.kind in PIECE else len(control.data)
-        held += bytes(13) + pieces[len(pieces) // 2].data[:size]
-    return bytes(held)
-
-
 @contextmanager
-def _helper(plant: bytes) -> Iterator[int]:
-    """Run a process that holds the bytes of `plant` and nothing else of a needle."""
+def _helper(planted: bytes) -> Iterator[int]:
+    """Run a process that holds the bytes of `planted` and nothing else of a needle."""
     command = [sys.executable, "-I", "-S", "-c", _HELPER]
     with subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -308,7 +310,7 @@ def _helper(plant: bytes) -> Iterator[int]:
         try:
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(len(plant).to_bytes(8, "big") + plant)
+            child.stdin.write(len(planted).to_bytes(8, "big") + planted)
             child.stdin.flush()
             if child.stdout.read(1) != b"+":
                 raise ProbeFault("the probe's helper process did not start", "check memory")
