@@ -1,6 +1,7 @@
 """The retention probe of the demo, in a process of its own.
 
 `python -m gate.demo.probe_process` reads one JSON request from stdin and prints one JSON answer.
+What it is doing meanwhile goes to stderr, one line each time.
 It makes the needles itself (photographs, frames, embeddings, templates), so that the processes it
 searches need not have them.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from enrollment.wallet import Wallet
 from firmware_bridge.camera import decode_image
 from gate.card import mdoc
+from gate.demo.probing import PROGRESS
 from gate.errors import GateError
 from gate.ledger.needles import Kind, Needle
 from gate.ledger.probe import probe
@@ -69,10 +71,11 @@ def template_needles(card: Path, key_file: Path) -> list[Needle]:
     )
     content_key = FileKey.load(key_file).unwrap(envelope.wrapped, context.hpke_info())
     opened = open_envelope(envelope, content_key, context)
-    reference = Template.decode(opened).reference()
+    template = Template.decode(opened)
+    # Only the values: the model's name before them is public and stands in every process.
     return [
-        Needle("template", Kind.VECTOR, opened),
-        Needle("reference float32", Kind.VECTOR, reference.values.tobytes()),
+        Needle("template", Kind.VECTOR, template.values.tobytes()),
+        Needle("reference float32", Kind.VECTOR, template.reference().values.tobytes()),
         Needle(CONTENT_KEY, Kind.KEY, content_key),
     ]
 
@@ -82,10 +85,18 @@ def _bytes(value: object) -> bytes:
     return value
 
 
+def tell(line: str) -> None:
+    """Report progress to whoever started this process."""
+    print(PROGRESS + line, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def search(request: dict[str, Any]) -> dict[str, Any]:
     """Search what the request names; processes that may not be read are named, never counted."""
     pack = load_pack(request["pack"], Path(request["pack_folder"]))
-    needles = [n for photo in request["photos"] for n in photo_needles(Path(photo), pack)]
+    needles = []
+    for photo in map(Path, request["photos"]):
+        tell(f"needles of {photo.name}")
+        needles += photo_needles(photo, pack)
     needles += template_needles(Path(request["card"]), Path(request["template_key"]))
     paths = [Path(path) for path in request["paths"]]
     readable, unreadable = [], []
@@ -95,7 +106,7 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
                 readable.append(pid)
         except OSError:
             unreadable.append(name)
-    report = probe(needles, readable, paths, random=os.urandom)
+    report = probe(needles, readable, paths, random=os.urandom, progress=tell)
     agent = f"process {request['pids']['key agent']}"
     residues = [h for h in report.hits if not (h.needle == CONTENT_KEY and h.target == agent)]
     return {

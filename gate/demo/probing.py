@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from gate.errors import GateError
 from gate.ledger.record import COUNT, Probed
 
 _PR_SET_PTRACER = 0x59616D61
+_DEADLINE_S = 300.0
+PROGRESS = "progress: "
+"""Starts the lines on stderr that say what is searched; other lines there are complaints."""
 
 
 def family(pid: int) -> dict[str, int]:
@@ -47,8 +52,11 @@ def probe_stage(
     card: Path,
     template_key: Path,
     paths: list[Path],
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Search the named processes, all other descendants of this one, and files.
+
+    `progress` is told what is searched; it is called from another thread.
 
     Raises:
         GateError: the probe could not run.
@@ -64,17 +72,7 @@ def probe_stage(
         "template_key": str(template_key),
         "paths": [str(path) for path in paths],
     }
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "gate.demo.probe_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None,
-        text=True,
-    )
-    # Hosts that restrict tracing (Yama) let a child read its parent only when the parent says so.
-    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, process.pid, 0, 0, 0)
-    output, _ = process.communicate("\n" + json.dumps(request), timeout=300)
-    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, 0, 0, 0, 0)
+    output = _run("\n" + json.dumps(request), progress)
     try:
         answer: dict[str, Any] = json.loads(output)
     except ValueError:
@@ -82,6 +80,45 @@ def probe_stage(
     if "error" in answer:
         raise GateError(f"the retention probe failed: {answer['error']}")
     return answer
+
+
+def _run(request: str, progress: Callable[[str], None]) -> str:
+    """Run the probe's process, let it read this one meanwhile, and return its answer."""
+    libc = ctypes.CDLL(None)
+    with subprocess.Popen(
+        [sys.executable, "-I", "-m", "gate.demo.probe_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        listener = threading.Thread(target=_listen, args=(process.stderr, progress), daemon=True)
+        watchdog = threading.Timer(_DEADLINE_S, process.kill)
+        listener.start()
+        watchdog.start()
+        # Hosts that restrict tracing (Yama) let a child read its parent only when the parent
+        # says so.
+        libc.prctl(_PR_SET_PTRACER, process.pid, 0, 0, 0)
+        try:
+            with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+                stdin.write(request)
+            return process.stdout.read()
+        finally:
+            libc.prctl(_PR_SET_PTRACER, 0, 0, 0, 0)
+            watchdog.cancel()
+            process.kill()
+            listener.join()
+
+
+def _listen(lines: Iterable[str], progress: Callable[[str], None]) -> None:
+    for line in lines:
+        if line.startswith(PROGRESS):
+            progress(line.removeprefix(PROGRESS).rstrip())
+        else:
+            sys.stderr.write(line)
 
 
 def record_of(answer: Mapping[str, Any]) -> Probed:

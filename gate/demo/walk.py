@@ -177,15 +177,17 @@ def _probe(stage: Stage, site: Site, cast: Cast, base: Path, show: Show) -> None
         show.warn("no probe with a live camera: it needs the pictures to search for")
         return
     photos = [cast.photos / name for name in ("owner-1.jpg", "owner-2.jpg", "other-1.jpg")]
-    answer = probe_stage(
-        pids=stage.gate.pids,
-        pack=cast.pack,
-        pack_folder=cast.pack_folder,
-        photos=photos,
-        card=base / "cards" / f"{Card.OWNER.value}.card",
-        template_key=site.layout.template_key,
-        paths=[site.layout.folder, base / "cards", Path("/dev/shm")],  # noqa: S108
-    )
+    with show.console.status("   …") as status:
+        answer = probe_stage(
+            pids=stage.gate.pids,
+            pack=cast.pack,
+            pack_folder=cast.pack_folder,
+            photos=photos,
+            card=base / "cards" / f"{Card.OWNER.value}.card",
+            template_key=site.layout.template_key,
+            paths=[site.layout.folder, base / "cards", Path("/dev/shm")],  # noqa: S108
+            progress=lambda line: status.update(f"   잔존 검사  retention probe: {line}"),
+        )
     stage.gate.ledger.append(record_of(answer), utc_now())
     controls = f"{answer['controls_found']}/{answer['controls_planted']} controls found"
     searched = f"{answer['bytes_scanned'] / 1e6:.0f} MB searched"
