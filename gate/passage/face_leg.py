@@ -88,13 +88,18 @@ class FaceLeg:
         except GateError:
             fault = DenyReason.VERIFIER_FAULT
             last = ev.FaceFailed(fault)
-        if not self._stopped:
+        except Exception:  # whatever it was: this verifier must not outlive it
+            fault = DenyReason.INTERNAL_FAULT
+            last = ev.FaceFailed(fault)
+        # Asked once: the answer itself makes the runner stop this leg.
+        stopped = self._stopped
+        if not stopped:
             post(last)
         if self._look is not None:
-            if self._stopped or fault is not None:
+            if stopped or fault is not None:
                 self._look.kill()
             certificate = self._look.finish()
-        return certificate, None if self._stopped else fault
+        return certificate, None if stopped else fault
 
     def _until_verdict(
         self,

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
-from firmware_bridge.ports import Link, Turnstile
+from firmware_bridge.ports import Crossing, Link, OpenResult, Turnstile
 from gate.card.verified import Refused, VerifiedCard
 from gate.console.deps import Health, KioskView
-from gate.errors import LedgerFault, VerifierFault
+from gate.errors import VerifierFault
 from gate.ledger.record import Decided, FaultCode, Faulted, Moved, Record, Stopped, VerifierDied
 from gate.passage import events as ev
 from gate.passage import pin_leg
@@ -44,6 +45,12 @@ from models.types import Advice
 HEALTH_EVERY_S = 0.25
 LEDGER_RETRY_S = 1.0
 GAP = Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE)
+FAULT_OF = {
+    DenyReason.VERIFIER_FAULT: FaultCode.VERIFIER_KILLED,
+    DenyReason.INTERNAL_FAULT: FaultCode.INTERNAL,
+}
+AT_REST = (State.IDLE, State.CLOSED)
+"""Only here a card is waited for, so a passage never meets a second one."""
 REFILL_S = 2.0
 """How long a passage waits for a spare before it goes on in the card + PIN lane."""
 
@@ -91,6 +98,7 @@ class Runner:
         )
         # Of the passage under way; `_number` tells its events from those of an earlier one.
         self._number = 0
+        self._under_way = False
         self._report = PassageReport()
         self._began_s = 0.0
         self._state_since_s = 0.0
@@ -105,8 +113,10 @@ class Runner:
         self._shown: KioskView | None = None
         self._card_only = False
         self._field_free = threading.Event()
+        self._log_turn = threading.Lock()
         self._ledger_ok = True
         self._ledger_tried_s = 0.0
+        self._agent_alive = True
         self._known_faults: set[FaultCode] = set()
         self._ended = threading.Event()
 
@@ -134,13 +144,17 @@ class Runner:
         self._state_since_s = self._now_s()
         try:
             while self._session.state is not State.STOPPED:
-                for event in self._next_events():
-                    self._handle(event)
+                try:
+                    for event in self._next_events():
+                        self._handle(event)
+                except Exception:  # what was left undone ends with the deadline of its state
+                    self._once(FaultCode.INTERNAL, present=True)
+                    self._ended.wait(HEALTH_EVERY_S)
         finally:
             self._ended.set()
+            field.join(timeout=3.0)
             self._forget()
             self._append(Stopped(clean=self._session.state is State.STOPPED))
-            field.join(timeout=3.0)
 
     def _next_events(self) -> list[ev.Event]:
         deadline_ms = self._session.deadline_ms
@@ -161,9 +175,6 @@ class Runner:
         except queue.Empty:
             return [self._health()] if self._session.state is State.IDLE else []
         if isinstance(event, ev.Tapped):
-            if self._session.state not in (State.IDLE, State.CLOSED):
-                self._let_go()  # tapped while a passage was under way: tap again
-                return []
             self._begin_passage()
         elif number != self._number and not isinstance(event, ev.Stop):
             return []
@@ -176,18 +187,26 @@ class Runner:
             self._state_since_s = self._now_s()
         if isinstance(event, ev.CameraOn):
             self._camera_on = True
-        for effect in effects:
-            self._carry_out(effect)
-        self._show()
-        if self._session.state in (State.IDLE, State.CLOSED) and self._channel is None:
-            self._field_free.set()
+        try:
+            for effect in effects:
+                self._carry_out(effect)
+            self._show()
+        finally:
+            if before not in AT_REST and self._session.state in AT_REST:
+                self._field_free.set()
 
     def _carry_out(self, effect: ev.Effect) -> None:
         match effect:
             case ev.ReadCard():
-                self._start(self._read_card)
+                self._start(self._read_card, ev.CardRejected(DenyReason.INTERNAL_FAULT))
             case ev.Look():
-                self._start(self._look)
+                assert self._card is not None
+                leg = FaceLeg(self._card, self._lane.view, self._random(8))
+                self._face_leg = leg
+                self._start(
+                    partial(self._look, leg, self._report),
+                    ev.FaceFailed(DenyReason.INTERNAL_FAULT),
+                )
             case ev.EndLook():
                 self._camera_on = False
                 if self._face_leg is not None and not self._verdict_given():
@@ -195,16 +214,20 @@ class Runner:
             case ev.Guide(advice):
                 self._advice = advice
             case ev.AskPin():
-                self._pin_token = self._lane.kiosk.open_prompt()
-                self._start(self._ask_pin)
+                assert self._card is not None
+                token = self._pin_token = self._lane.kiosk.open_prompt()
+                self._start(
+                    partial(self._ask_pin, self._card, token),
+                    ev.PinFailed(DenyReason.INTERNAL_FAULT, may_retry=False),
+                )
             case ev.EndPin():
                 self._end_pin()
             case ev.Record(decision):
                 self._record(decision)
             case ev.Pulse():
-                self._start(self._pulse)
+                self._start(self._pulse, ev.Opened(OpenResult.UNKNOWN))
             case ev.Watch():
-                self._start(self._watch_crossing)
+                self._start(self._watch_crossing, ev.Crossed(Crossing.UNOBSERVED))
             case ev.RecordMove(result, crossing):
                 self._report.opened, self._report.crossing = result, crossing
                 self._append(Moved(result, crossing))
@@ -215,14 +238,17 @@ class Runner:
 
     def _begin_passage(self) -> None:
         self._number += 1
+        self._under_way = True
         self._report = PassageReport()
         self._began_s = self._now_s()
         self._advice = Advice.NONE
+        self._known_faults.discard(FaultCode.INTERNAL)
 
     def _post(self, number: int, event: ev.Event) -> None:
         self._events.put((number, event))
 
-    def _start(self, step: Callable[[int], None]) -> None:
+    def _start(self, step: Callable[[int], None], failed: ev.Event) -> None:
+        """Run one step in a thread of its own; `failed` is its answer when it breaks."""
         number = self._number
 
         def guarded() -> None:
@@ -230,11 +256,9 @@ class Runner:
                 step(number)
             except Exception:  # any doubt is a denial with a record
                 self._append(Faulted(FaultCode.INTERNAL))
-                self._post(number, ev.CardRejected(DenyReason.INTERNAL_FAULT))
-                self._post(number, ev.FaceFailed(DenyReason.INTERNAL_FAULT))
-                self._post(number, ev.PinFailed(DenyReason.INTERNAL_FAULT, may_retry=False))
+                self._post(number, failed)
 
-        thread = threading.Thread(target=guarded, name=step.__name__.strip("_"), daemon=True)
+        thread = threading.Thread(target=guarded, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -243,11 +267,13 @@ class Runner:
 
     def _read_card(self, number: int) -> None:
         began_s = self._now_s()
-        assert self._channel is not None
+        channel = self._channel
+        assert channel is not None
         now = self._utc_now()
-        card = self._lane.card_checks(self._channel, now)
+        card = self._lane.card_checks(channel, now)
+        channel.close()  # nothing more is asked of the phone; it may leave the field
         self._step("card", (self._now_s() - began_s) * 1000)
-        if not isinstance(card, Refused):
+        if not isinstance(card, Refused) and number == self._number:
             self._card = card
         policy = self._lane.policy
         look = may_look(card, policy, self._lane.face_mode(now)) and self._verifier_ready()
@@ -261,11 +287,7 @@ class Runner:
             return False
         return True
 
-    def _look(self, number: int) -> None:
-        card = self._card
-        assert card is not None
-        leg = self._face_leg = FaceLeg(card, self._lane.view, self._random(8))
-        report = self._report
+    def _look(self, leg: FaceLeg, report: PassageReport, number: int) -> None:
         certificate, fault = leg.run(
             self._lane.verifiers,
             self._lane.keys,
@@ -275,16 +297,13 @@ class Runner:
         report.certificate = certificate
         if certificate is not None:
             self._append(VerifierDied.of(certificate))
-        if fault is DenyReason.VERIFIER_FAULT:
-            self._append(Faulted(FaultCode.VERIFIER_KILLED))
+        if fault in FAULT_OF:
+            self._append(Faulted(FAULT_OF[fault]))
 
     def _verdict_given(self) -> bool:
         return "look" in self._report.steps_ms
 
-    def _ask_pin(self, number: int) -> None:
-        card, token = self._card, self._pin_token
-        assert card is not None
-        assert token is not None
+    def _ask_pin(self, card: VerifiedCard, token: str, number: int) -> None:
         deadline_ms = self._lane.deadline_ms[State.PIN]
         assert deadline_ms is not None
         pin = self._lane.kiosk.wait_pin(token, deadline_ms / 1000)
@@ -331,24 +350,21 @@ class Runner:
         self._end_pin()
         if self._face_leg is not None and not self._verdict_given():
             self._face_leg.stop()
-        had_card = self._let_go()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=2.0)
         self._threads.clear()
+        self._number += 1  # whatever still comes of this passage is of an earlier one
         self._card = None
         self._face_leg = None
         self._camera_on = False
         self._advice = Advice.NONE
-        if had_card:
+        if self._under_way:
+            self._under_way = False
             self._on_passage(self._report)
-
-    def _let_go(self) -> bool:
-        """Let the card leave the field; tell whether there was one."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-        return channel is not None
 
     def _watch_field(self) -> None:
         while not self._ended.is_set():
@@ -361,23 +377,36 @@ class Runner:
                 self._ended.wait(1.0)
                 continue
             self._once(FaultCode.READER, present=False)
-            if channel is not None:
-                self._field_free.clear()
-                self._channel = channel
-                self._post(-1, ev.Tapped())
+            if channel is None:
+                continue
+            if self._ended.is_set():
+                channel.close()
+                return
+            self._field_free.clear()
+            self._channel = channel
+            self._post(-1, ev.Tapped())
 
     # ---- health -----------------------------------------------------------------------------
 
     def _health(self) -> ev.Event:
+        try:
+            health = self._ask_health()
+        except Exception:  # a part that cannot say how it is, is not well
+            self._once(FaultCode.INTERNAL, present=True)
+            return ev.Unhealthy(DenyReason.INTERNAL_FAULT)
+        self._once(FaultCode.INTERNAL, present=False)
+        return health
+
+    def _ask_health(self) -> ev.Event:
         status = self._lane.turnstile.status()
-        agent_alive = self._lane.keys.alive()
+        self._agent_alive = self._lane.keys.alive()
         if not self._ledger_ok and self._now_s() - self._ledger_tried_s >= LEDGER_RETRY_S:
             self._append(GAP)
         self._once(FaultCode.TURNSTILE_OFFLINE, status.link is Link.OFFLINE)
         self._once(FaultCode.TURNSTILE_WRONG_KEY, status.link is Link.WRONG_KEY)
         self._once(FaultCode.TAMPER, status.tamper)
         self._once(FaultCode.FIRE, status.fire)
-        self._once(FaultCode.KEY_AGENT_DEAD, not agent_alive)
+        self._once(FaultCode.KEY_AGENT_DEAD, not self._agent_alive)
         face = self._lane.face_mode(self._utc_now())
         self._card_only = not (face.on and self._lane.verifiers.ready())
         self._show()
@@ -385,7 +414,7 @@ class Runner:
             return ev.Unhealthy(DenyReason.LEDGER_UNAVAILABLE)
         if status.link is not Link.ONLINE or status.tamper:
             return ev.Unhealthy(DenyReason.TURNSTILE_OFFLINE)
-        if not agent_alive:
+        if not self._agent_alive:
             return ev.Unhealthy(DenyReason.KEY_UNAVAILABLE)
         return ev.Healthy()
 
@@ -403,8 +432,8 @@ class Runner:
             Health("fire loop", not status.fire, "fire" if status.fire else "closed", "evacuate"),
             Health(
                 "key agent",
-                self._lane.keys.alive(),
-                "alive" if self._lane.keys.alive() else "gone",
+                self._agent_alive,  # as the lane saw it: asking again could hide a death
+                "alive" if self._agent_alive else "gone",
                 "restart the gate; check the template key files",
             ),
             Health(
@@ -431,17 +460,21 @@ class Runner:
             self._append(Faulted(code))
 
     def _append(self, record: Record) -> bool:
-        """Append one record; after a failure, first the record that says there is a gap."""
-        self._ledger_tried_s = self._now_s()
-        try:
+        """Append one record; after a failure, with the record that says there is a gap."""
+        with self._log_turn:
+            self._ledger_tried_s = self._now_s()
+            records = [record]
             if not self._ledger_ok and record != GAP:
-                self._lane.log.append(GAP, self._utc_now())
-            self._lane.log.append(record, self._utc_now())
-        except LedgerFault:
-            self._ledger_ok = False
-            return False
-        self._ledger_ok = True
-        return True
+                # A movement stands behind its grant; everything else behind the gap.
+                records = [record, GAP] if isinstance(record, Moved) else [GAP, record]
+            try:
+                for each in records:
+                    self._lane.log.append(each, self._utc_now())
+            except Exception:  # LedgerFault or worse: it is not durable, so nobody enters
+                self._ledger_ok = False
+                return False
+            self._ledger_ok = True
+            return True
 
     def _show(self) -> None:
         looking = self._session.state is State.LOOK
