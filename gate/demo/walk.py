@@ -68,7 +68,7 @@ def walk(options: Options) -> ExitCode:
             lens = Lens(base / "lens", cast.photos) if cast.photos else None
             camera = lens.source if lens else str(cast.camera)
             site = found_site(base / "site", cast, camera)
-            show.note("site", site.layout.folder)
+            show.note("site", str(site.layout.folder))
             show.note("face lane", site.face_mode(utc_now()).line)
             show.note("keys", "DEMO: refused by every gate in production mode")
         with show.step(3, "등록", "enrolment: consent, capture, seal, card"):
