@@ -221,8 +221,11 @@ class _Search:
         """Yield needle, start and end of each common run that holds a piece that counts."""
         past = at = 0
         while at < places.size and self._wanted.any():
-            telling = np.flatnonzero(self._telling(places[at : at + _BATCH_PLACES]))
-            for i in (at + telling).tolist():
+            batch = slice(at, at + _BATCH_PLACES)
+            worth = self._telling(places[batch])
+            if not self._wanted.all():
+                worth &= self._in_wanted(hashes[batch])
+            for i in (at + np.flatnonzero(worth)).tolist():
                 if places[i] < past:
                     continue
                 run = self._run(int(places[i]), hashes[i])
@@ -242,6 +245,13 @@ class _Search:
         different = 1 + np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=1)
         telling: NDArray[np.bool_] = different >= self._kind.piece.min_distinct
         return telling
+
+    def _in_wanted(self, hashes: Words) -> NDArray[np.bool_]:
+        """Whether windows may stand in a needle that is still looked for."""
+        wanted = np.concatenate([[0], np.cumsum(self._wanted)])
+        first, last = self._table.owner_range(hashes)
+        there: NDArray[np.bool_] = wanted[last + 1] > wanted[first]
+        return there
 
     def _run(self, place: int, found: np.uint64) -> tuple[Needle, int, int] | None:
         around = self._whole[max(0, place - _MARGIN_BYTES) : place + self._window + _MARGIN_BYTES]

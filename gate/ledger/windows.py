@@ -138,6 +138,17 @@ class WindowTable:
         past = np.searchsorted(self._keys, wanted | self._low, side="right")
         return (self._keys[first:past] & self._low).astype(np.int64)
 
+    def owner_range(self, found: Words) -> tuple[Places, Places]:
+        """Return the first and the last needle that hold a window, for hashes in the table."""
+        wanted = found & ~self._low
+        first = np.searchsorted(self._keys, wanted)
+        last = np.searchsorted(self._keys, wanted | self._low, side="right") - 1
+        low = self._low
+        return (
+            self.owners((self._keys[first] & low).astype(np.int64)),
+            self.owners((self._keys[last] & low).astype(np.int64)),
+        )
+
     def owners(self, positions: Places) -> Places:
         """Return the indices of the needles that hold the positions."""
         owners: Places = np.searchsorted(self.starts, positions, side="right") - 1
