@@ -29,6 +29,7 @@ from gate.template.biometric import Template
 from gate.template.context import SealContext
 from gate.template.envelope import Envelope, open_envelope
 from gate.template.keys import FileKey
+from models.errors import ModelFault
 from models.pack import Pack, load_pack
 from models.perceive import perceive
 from models.types import Sighting, Zone
@@ -126,7 +127,7 @@ def main() -> int:
     sys.stdin.readline()  # wait until the parent allowed us to read it
     try:
         answer = search(json.loads(sys.stdin.read()))
-    except GateError as error:
+    except (GateError, ModelFault) as error:
         print(json.dumps({"error": error.diagnostics()}))  # noqa: T201
         return 1
     print(json.dumps(answer))  # noqa: T201
