@@ -7,6 +7,9 @@ No message, attribute or repr here may hold a template, a frame, a key or a name
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 
 class GateError(Exception):
     """A failure with a code for the admin and one line of advice.
@@ -48,3 +51,13 @@ class VerifierFault(GateError):
 
 class LedgerFault(GateError):
     """A record could not be made durable, or the log does not verify."""
+
+
+def place_of(error: BaseException) -> str:
+    """Return one line about an exception of no tree: its type and place.
+
+    Its text is left out: it may come from anywhere and hold anything.
+    """
+    found = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(found[-1].filename).name}:{found[-1].lineno}" if found else ""
+    return f"internal failure: {type(error).__name__}{where}; please report it"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import sys
-import traceback
 from collections.abc import Callable
 from enum import IntEnum
-from pathlib import Path
 from typing import ParamSpec
 
 import typer
 
 from firmware_bridge.errors import DeviceFault
-from gate.errors import ConfigError, GateError
+from gate.errors import ConfigError, GateError, place_of
 from models.errors import ModelFault
 
 
@@ -79,8 +77,6 @@ def _code(name: str, command: Callable[[], ExitCode]) -> ExitCode:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)  # noqa: T201
         return ExitCode.INTERRUPTED
-    except Exception as error:  # its text may come from anywhere, so only its place is shown
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
-        print(f"{name}: internal failure: {where}; please report it", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        print(f"{name}: {place_of(error)}", file=sys.stderr)  # noqa: T201
         return ExitCode.INTERNAL

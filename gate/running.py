@@ -50,9 +50,10 @@ def run_until_signal(config: Path) -> ExitCode:
         with serve(create_app(deps), settings.kiosk.host, settings.kiosk.port) as pages:
             lane = threading.Thread(target=gate.runner.run, name="lane", daemon=True)
             lane.start()
-            say.print(f"gate {settings.gate.id} runs; kiosk {pages.url}/kiosk")
+            say.print(f"gate {settings.gate.id} runs; kiosk {pages.url}/kiosk", soft_wrap=True)
             say.print(
-                f"admin {pages.url}/admin, audit {pages.url}/audit; Ctrl-C or SIGTERM ends it"
+                f"admin {pages.url}/admin, audit {pages.url}/audit; Ctrl-C or SIGTERM ends it",
+                soft_wrap=True,
             )
             while not ended.wait(0.5) and lane.is_alive():
                 pass

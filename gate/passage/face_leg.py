@@ -6,12 +6,13 @@ and never sees the content key, a frame, an embedding or the template.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gate.card.verified import VerifiedCard
-from gate.errors import GateError, KeyAgentFault, TemplateRejected, VerifierFault
+from gate.errors import GateError, KeyAgentFault, TemplateRejected, VerifierFault, place_of
 from gate.passage import events as ev
 from gate.passage.decision import DenyReason
 from gate.passage.ports import KeyReleases, Look, Verifiers
@@ -21,6 +22,8 @@ from gate.verifier.certificate import DeathCertificate
 from gate.verifier.job import Job
 from gate.verifier.wire import Kind, Verdict
 from models.types import Advice, Zone
+
+_LOG = logging.getLogger(__name__)
 
 REASON_OF: dict[Verdict, DenyReason] = {
     Verdict.NO_MATCH: DenyReason.NO_MATCH,
@@ -88,7 +91,8 @@ class FaceLeg:
         except GateError:
             fault = DenyReason.VERIFIER_FAULT
             last = ev.FaceFailed(fault)
-        except Exception:  # whatever it was: this verifier must not outlive it
+        except Exception as error:  # whatever it was: this verifier must not outlive it
+            _LOG.warning("%s", place_of(error))
             fault = DenyReason.INTERNAL_FAULT
             last = ev.FaceFailed(fault)
         # Asked once: the answer itself makes the runner stop this leg.

@@ -7,6 +7,7 @@ and answer with events; an event of an earlier passage is dropped.
 
 from __future__ import annotations
 
+import logging
 import queue
 import secrets
 import threading
@@ -19,12 +20,13 @@ from functools import partial
 from firmware_bridge.ports import Crossing, Link, OpenResult, Turnstile
 from gate.card.verified import Refused, VerifiedCard
 from gate.console.deps import Health, KioskView
-from gate.errors import VerifierFault
+from gate.errors import LedgerFault, VerifierFault, place_of
 from gate.ledger.record import Decided, FaultCode, Faulted, Moved, Record, Stopped, VerifierDied
 from gate.passage import events as ev
 from gate.passage import pin_leg
 from gate.passage.decision import Decision, DenyReason
 from gate.passage.face_leg import FaceLeg, View
+from gate.passage.fault_lines import LINES
 from gate.passage.lanes import may_look, offer
 from gate.passage.pin_tries import PinTries
 from gate.passage.ports import (
@@ -41,6 +43,8 @@ from gate.passage.screens import view
 from gate.passage.session import DEADLINE_MS, Session, State
 from gate.policy import FaceMode, Policy
 from models.types import Advice
+
+_LOG = logging.getLogger(__name__)
 
 HEALTH_EVERY_S = 0.25
 LEDGER_RETRY_S = 1.0
@@ -147,8 +151,8 @@ class Runner:
                 try:
                     for event in self._next_events():
                         self._handle(event)
-                except Exception:  # what was left undone ends with the deadline of its state
-                    self._once(FaultCode.INTERNAL, present=True)
+                except Exception as error:  # what is undone ends with its state's deadline
+                    self._internal(error)
                     self._ended.wait(HEALTH_EVERY_S)
         finally:
             self._ended.set()
@@ -187,6 +191,9 @@ class Runner:
             self._state_since_s = self._now_s()
         if isinstance(event, ev.CameraOn):
             self._camera_on = True
+        if isinstance(event, ev.FaceMatched | ev.FaceFailed) and self._verdict_given():
+            lost = isinstance(event, ev.FaceFailed) and event.reason is DenyReason.CAMERA_FAULT
+            self._once(FaultCode.CAMERA, present=lost)
         try:
             for effect in effects:
                 self._carry_out(effect)
@@ -254,7 +261,8 @@ class Runner:
         def guarded() -> None:
             try:
                 step(number)
-            except Exception:  # any doubt is a denial with a record
+            except Exception as error:  # any doubt is a denial with a record
+                _LOG.warning("%s", place_of(error))
                 self._append(Faulted(FaultCode.INTERNAL))
                 self._post(number, failed)
 
@@ -298,7 +306,7 @@ class Runner:
         if certificate is not None:
             self._append(VerifierDied.of(certificate))
         if fault in FAULT_OF:
-            self._append(Faulted(FAULT_OF[fault]))
+            self._fault(FAULT_OF[fault])
 
     def _verdict_given(self) -> bool:
         return "look" in self._report.steps_ms
@@ -391,8 +399,8 @@ class Runner:
     def _health(self) -> ev.Event:
         try:
             health = self._ask_health()
-        except Exception:  # a part that cannot say how it is, is not well
-            self._once(FaultCode.INTERNAL, present=True)
+        except Exception as error:  # a part that cannot say how it is, is not well
+            self._internal(error)
             return ev.Unhealthy(DenyReason.INTERNAL_FAULT)
         self._once(FaultCode.INTERNAL, present=False)
         return health
@@ -457,7 +465,17 @@ class Runner:
             self._known_faults.discard(code)
         elif code not in self._known_faults:
             self._known_faults.add(code)
-            self._append(Faulted(code))
+            self._fault(code)
+
+    def _fault(self, code: FaultCode) -> None:
+        if code in LINES:
+            _LOG.warning("%s", LINES[code])
+        self._append(Faulted(code))
+
+    def _internal(self, error: Exception) -> None:
+        if FaultCode.INTERNAL not in self._known_faults:
+            _LOG.warning("%s", place_of(error))
+        self._once(FaultCode.INTERNAL, present=True)
 
     def _append(self, record: Record) -> bool:
         """Append one record; after a failure, with the record that says there is a gap."""
@@ -470,7 +488,10 @@ class Runner:
             try:
                 for each in records:
                     self._lane.log.append(each, self._utc_now())
-            except Exception:  # LedgerFault or worse: it is not durable, so nobody enters
+            except Exception as error:  # LedgerFault or worse: not durable, so nobody enters
+                if self._ledger_ok:
+                    known = error.diagnostics() if isinstance(error, LedgerFault) else None
+                    _LOG.warning("%s", known or place_of(error))
                 self._ledger_ok = False
                 return False
             self._ledger_ok = True
