@@ -148,8 +148,9 @@ def test_malformed_messages_are_refused_and_the_agent_goes_on(agent: KeyAgent) -
         link.sendmsg([message], ancillary)
         assert link.recv(100)[1] == 6  # MALFORMED
     os.close(null)
-    descriptors = list(Path(f"/proc/{agent.pid}/fd").iterdir())
-    assert len(descriptors) == 4, "three standard ones and the link: nothing leaked"
+    if os.geteuid() == 0:  # nobody else may look into a process that is not dumpable
+        descriptors = list(Path(f"/proc/{agent.pid}/fd").iterdir())
+        assert len(descriptors) == 4, "three standard ones and the link: nothing leaked"
     test_a_pin_key_comes_back(agent)
 
 
@@ -193,6 +194,7 @@ def test_the_agent_is_locked_in(agent: KeyAgent) -> None:
     assert [line.split()[4] for line in limits.splitlines() if "core file" in line] == ["0"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the agent: run as root")
 def test_the_agent_never_loads_what_could_open_or_see(agent: KeyAgent) -> None:
     maps = Path(f"/proc/{agent.pid}/maps").read_text()
     for library in ("numpy", "cv2", "onnxruntime", "dlib"):
