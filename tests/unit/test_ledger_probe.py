@@ -196,7 +196,7 @@ def test_what_cannot_be_searched_is_a_fault(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # A process that nobody waited for yet; only root is told that it has ended.
-        with pytest.raises(ProbeFault, match="ended|no right"):
+        with pytest.raises(ProbeFault, match=r"ended|no right"):
             scan_process(child.pid, INDEX)
 
 

@@ -93,9 +93,7 @@ def test_calm_for_those_who_ask_for_less_motion(door: Door, page: Page) -> None:
     assert easings == ["steps(8)"]
 
 
-@pytest.mark.skipif(
-    not AXE.exists(), reason="needs axe-core: npm ci --prefix tests/web"
-)
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: npm ci --prefix tests/web")
 def test_axe_finds_nothing(door: Door, page: Page) -> None:
     axe = AXE.read_text()
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
