@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, ValidationError
 from enrollment import pki, site_documents
 from enrollment.gate_config import Devices, gate_toml
 from enrollment.key_files import (
+    DEMO_LINE,
     load_ed25519_private,
     load_p256_private,
     load_p256_public,
@@ -260,4 +261,4 @@ def _make_keys(layout: Layout, gate_id: str, demo: bool, random_bytes: RandomByt
     save_public(layout.consent_public, consent.public_key(), demo=demo)
     origin = f"consentgate/{'DEMO/' if demo else ''}{gate_id}"
     ledger_keys.save(checkpoint.generate(origin, random_bytes), layout.ledger_key)
-    save_key(layout.door_key, random_bytes(16))
+    save_key(layout.door_key, random_bytes(16), DEMO_LINE.decode().strip() if demo else "")

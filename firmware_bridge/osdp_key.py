@@ -11,7 +11,7 @@ from firmware_bridge.errors import DeviceFault
 from firmware_bridge.osdp_codes import SCBK_DEFAULT
 from firmware_bridge.osdp_crypto import KEY_LENGTH
 
-_HEX = re.compile(rb"\s*([0-9A-Fa-f]{32})\s*\Z")
+_HEX = re.compile(rb"\s*([0-9A-Fa-f]{32})\s*(?:#[^\n]*\s*)?\Z")
 
 
 def generate_key() -> bytes:
@@ -36,6 +36,8 @@ def check_key(key: bytes) -> bytes:
 
 def load_key(path: str | os.PathLike[str]) -> bytes:
     """Read a door's key: 32 hexadecimal digits in a file of mode 0600 or stricter.
+
+    One comment after `#` may follow the key.
 
     Raises:
         DeviceFault: the file is absent, open to others, malformed, or holds a public key.
@@ -63,8 +65,13 @@ def load_key(path: str | os.PathLike[str]) -> bytes:
         raise DeviceFault(name, str(error), "give this door a random key of its own") from None
 
 
-def save_key(path: str | os.PathLike[str], key: bytes) -> None:
+def save_key(path: str | os.PathLike[str], key: bytes, comment: str = "") -> None:
     """Write a door's key to a new file of mode 0600. An existing file is never replaced.
+
+    Args:
+        path: where.
+        key: 16 bytes.
+        comment: one short line of ASCII that stands beside the key.
 
     Raises:
         DeviceFault: the file exists already or cannot be written.
@@ -75,7 +82,7 @@ def save_key(path: str | os.PathLike[str], key: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(key.hex() + "\n")
+            file.write(key.hex() + (f"  # {comment}" if comment else "") + "\n")
     except FileExistsError:
         raise DeviceFault(name, "key file exists", "move it away first") from None
     except OSError as error:

@@ -8,6 +8,7 @@ process and a durable log.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from models.manifest import pack_spec
 from models.types import Zone
 from models.verified import verify_pack
 
+_LOG = logging.getLogger(__name__)
+
 DEMO_MARK = b"DEMO"
 """Stands in every key file of a demo site."""
 
@@ -76,7 +79,6 @@ def load_documents(settings: Settings, now: datetime) -> Documents:
         raise ConfigError(
             f"the model pack '{spec.name}' is not for production", 'set [models] pack = "edge"'
         )
-    verify_pack(settings.models.dir)
     _refuse_demo_keys(settings, demo)
     authority = load_authority(settings.policy.authority)
     card = settings.card
@@ -95,6 +97,14 @@ def load_documents(settings: Settings, now: datetime) -> Documents:
             "a certificate of a demo site is configured",
             "use this site's own reader and issuer certificates",
         )
+    certificate = documents.reader.certificate
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not first <= now <= last:
+        raise ConfigError(
+            f"the reader certificate is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} only",
+            "renew it, or set this machine's clock; phones answer no other reader",
+        )
+    verify_pack(settings.models.dir, settings.models.pack)
     return documents
 
 
@@ -195,7 +205,8 @@ def _first_verifier(verifiers: VerifierPool) -> bool:
     """Whether a verifier came up, which includes its sandbox. Without one the lane is card-only."""
     try:
         verifiers.wait_ready(timeout_s=30.0)
-    except VerifierFault:
+    except VerifierFault as fault:
+        _LOG.warning("%s; cards with PIN keep working meanwhile", fault.diagnostics())
         return False
     return True
 

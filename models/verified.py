@@ -74,12 +74,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
-def verify_pack(folder: Path) -> None:
-    """Check every file of the pack in `folder`; the folder's name is the pack's.
+def verify_pack(folder: Path, name: str | None = None) -> None:
+    """Check every file of the pack in `folder`.
+
+    Args:
+        folder: where the files are.
+        name: of the pack; the folder's own name otherwise.
 
     Raises:
         ModelFault: the first file that is absent or differs, with both hashes and what to do.
     """
-    pack = pack_spec(folder.name)
+    pack = pack_spec(name or folder.name)
     for spec in pack.files:
         read_verified(folder, spec, _FETCH.format(pack=pack.name))

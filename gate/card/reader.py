@@ -21,7 +21,7 @@ from gate.card.request import build_device_request
 from gate.card.response import Expectation, verify_response
 from gate.card.session import Cipher, Transcript
 from gate.card.status_list import StatusList, open_status_list
-from gate.card.trust import is_authority, is_demo, load_certificate, p256_key
+from gate.card.trust import is_authority, is_demo, is_reader, load_certificate, p256_key
 from gate.card.verified import CardRefusal, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
 
@@ -38,8 +38,8 @@ class ReaderIdentity:
         """Load both from PEM files.
 
         Raises:
-            ConfigError: a file is missing or not PEM, the key is not on P-256, or it is not the
-                key of this certificate.
+            ConfigError: a file is missing or not PEM, the key is not on P-256 or not the key of
+                this certificate, or the certificate is not a reader's.
         """
         certificate = load_certificates(certificate_path)[0]
         try:
@@ -51,6 +51,11 @@ class ReaderIdentity:
             ) from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigError(f"reader key {key_path} is not on P-256", "make a new one")
+        if not is_reader(certificate):
+            raise ConfigError(
+                f"{certificate_path} is no reader's certificate: its extended key usage is wrong",
+                "name the certificate that was made for this gate's reader; phones answer no other",
+            )
         if key.public_key() != certificate.public_key():
             raise ConfigError(
                 f"reader key {key_path} does not belong to {certificate_path}",

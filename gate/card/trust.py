@@ -78,6 +78,15 @@ def is_authority(certificate: x509.Certificate) -> bool:
     return constraints.ca and usage.key_cert_sign
 
 
+def is_reader(certificate: x509.Certificate) -> bool:
+    """Whether this certificate is meant for a reader (extended key usage, profile B.1.7)."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return list(usage) == [EKU_READER]
+
+
 def check_document_signer(
     certificate: x509.Certificate, roots: Sequence[x509.Certificate], now: datetime
 ) -> CardRefusal | None:
