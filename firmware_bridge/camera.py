@@ -54,10 +54,27 @@ def means(source: str) -> Means:
     if scheme not in known or ":" not in source:
         raise DeviceFault(
             "camera",
-            "the source is of no known kind",
-            "use v4l2:0, file:PATH, folder:PATH, rtsp://HOST/..., or sim:PATH",
+            "no file, no folder and of no known kind",
+            "use 0, v4l2:0, file:PATH, folder:PATH, rtsp://HOST/..., sim:PATH, or a path that exists",
         )
     return known[scheme]
+
+
+def named_source(text: str) -> str:
+    """Return the source that a person means: `0`, a source with its kind, or just a path.
+
+    A folder becomes `folder:PATH` and any other existing path `file:PATH`, both absolute.
+
+    Raises:
+        DeviceFault: neither a kind of source nor a path that exists.
+    """
+    path = Path(text)
+    if path.is_dir():
+        return f"folder:{path.resolve()}"
+    if path.exists() and not text.isdigit():
+        return f"file:{path.resolve()}"
+    means(text)
+    return text
 
 
 def open_camera(source: str) -> Camera:

@@ -14,6 +14,7 @@ from pathlib import Path
 from enrollment.capture_wire import Progress
 from enrollment.site import Site
 from enrollment.wallet import Wallet
+from firmware_bridge.camera import named_source
 from gate.console.app import create_app
 from gate.console.deps import ConsoleDeps, Screen
 from gate.console.serve import serve
@@ -132,7 +133,8 @@ def _models(options: Options, cache: Path, show: Show) -> Cast:
     if not spec.for_production:
         show.warn(f"{spec.about}.")
         show.warn("Not for production: `gate run` refuses this pack outside demo mode.")
-    return Cast(pack, folder, photos, options.camera)
+    camera = None if options.camera is None else named_source(options.camera)
+    return Cast(pack, folder, photos, camera)
 
 
 def _enrol(site: Site, cast: Cast, folder: Path, show: Show) -> dict[Card, Wallet]:

@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from firmware_bridge.camera import FolderCamera, Means, means, open_camera
+from firmware_bridge.camera import (
+    FolderCamera,
+    Means,
+    means,
+    named_source,
+    open_camera,
+)
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.sim.camera import Misbehaviour, SimCamera
 
@@ -173,3 +179,14 @@ def test_what_each_source_needs_once_open() -> None:
     assert means("rtsp://host/") is Means.NETWORK
     assert means("file:x.mp4") is Means.FILE
     assert means("folder:x") is means("sim:x?fps=1") is Means.MEMORY
+
+
+def test_a_path_needs_no_kind(tmp_path: Path) -> None:
+    video = tmp_path / "walk.avi"
+    video.write_bytes(b"")
+    assert named_source(str(tmp_path)) == f"folder:{tmp_path}"
+    assert named_source(str(video)) == f"file:{video}"
+    assert named_source("0") == "0"
+    assert named_source("rtsp://camera/door") == "rtsp://camera/door"
+    with pytest.raises(DeviceFault, match="no known kind"):
+        named_source(str(tmp_path / "absent.mp4"))
