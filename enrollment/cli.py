@@ -28,6 +28,7 @@ from enrollment.registry import State
 from enrollment.site import Site, create_site, load_facts, load_site
 from enrollment.site_layout import Layout
 from enrollment.wallet import Wallet
+from firmware_bridge.camera import named_source
 from gate.errors import ConfigError
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 from gate.settings import load_settings
@@ -140,7 +141,7 @@ def new(
     face = receipt = None
     if agreed:
         record = issuing.give_consent(at, application, notice, os.urandom)
-        source = LiveCamera(_camera(camera)) if camera else Photographs(tuple(photo or ()))
+        source = LiveCamera(named_source(camera)) if camera else Photographs(tuple(photo or ()))
         face = _capture(at, application, record, source, progress_to(terminal, lang))
         receipt = make_receipt(record, notice)
         if photo:
@@ -368,14 +369,6 @@ def _save(wallet: Wallet, path: Path) -> None:
         raise ConfigError(
             f"{path}: the card cannot be written ({error.strerror})", "choose another place"
         ) from None
-
-
-def _camera(source: str) -> str:
-    """Accept a plain path to a video or a folder of pictures as well."""
-    path = Path(source)
-    if path.is_dir():
-        return f"folder:{path}"
-    return f"file:{path}" if path.is_file() else source
 
 
 def _card_number(text: str) -> bytes:

@@ -55,7 +55,7 @@ def means(source: str) -> Means:
         raise DeviceFault(
             "camera",
             "no file, no folder and of no known kind",
-            "use 0, v4l2:0, file:PATH, folder:PATH, rtsp://HOST/..., sim:PATH, or a path that exists",
+            "use a path that exists, 0, v4l2:0, file:PATH, folder:PATH, rtsp://HOST/... or sim:PATH",
         )
     return known[scheme]
 
