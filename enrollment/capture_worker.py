@@ -27,7 +27,8 @@ from enrollment.capture_wire import (
     Result,
 )
 from enrollment.gathering import Gathering, Step
-from firmware_bridge.camera import Means, decode_image, means, open_camera
+from firmware_bridge.camera import decode_image, open_camera
+from firmware_bridge.camera_source import Means, means
 from firmware_bridge.errors import DeviceFault
 from gate import sandbox
 from gate.errors import ConfigError

@@ -28,7 +28,7 @@ from enrollment.registry import State
 from enrollment.site import Site, create_site, load_facts, load_site
 from enrollment.site_layout import Layout
 from enrollment.wallet import Wallet
-from firmware_bridge.camera import named_source
+from firmware_bridge.camera_source import named_source
 from gate.errors import ConfigError
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 from gate.settings import load_settings

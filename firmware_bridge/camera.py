@@ -1,7 +1,6 @@
 """Opening cameras by a short source string. Imports OpenCV and nothing of the gate.
 
-Sources: `v4l2:0` or `0` (a local camera), `file:PATH` (a video), `folder:PATH` (images in name
-order, looping), `rtsp://...` (a network camera), `sim:PATH?...` (see sim/camera.py).
+The sources are those of camera_source.py.
 Everything that reads files happens at open, so that a locked process can go on reading frames.
 """
 
@@ -10,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from firmware_bridge.camera_source import Means, means
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.ports import Bgr8, Camera
 
@@ -23,58 +22,6 @@ FOLDER_FPS = 15.0
 FOLDER_BYTES_MAX = 256 * 1024 * 1024
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _OPEN_MS, _READ_MS = 3000, 1000
-
-
-class Means(Enum):
-    """What a source needs from the operating system once it is open."""
-
-    MEMORY = "memory"
-    FILE = "file"
-    DEVICE = "device"
-    NETWORK = "network"
-
-
-def means(source: str) -> Means:
-    """Return what reading from `source` needs, without opening it.
-
-    Raises:
-        DeviceFault: no such kind of source.
-    """
-    scheme = source.partition(":")[0]
-    if source.isascii() and source.isdigit():
-        return Means.DEVICE
-    known = {
-        "v4l2": Means.DEVICE,
-        "file": Means.FILE,
-        "folder": Means.MEMORY,
-        "sim": Means.MEMORY,
-        "rtsp": Means.NETWORK,
-        "rtsps": Means.NETWORK,
-    }
-    if scheme not in known or ":" not in source:
-        raise DeviceFault(
-            "camera",
-            "no file, no folder and of no known kind",
-            "use a path that exists, 0, v4l2:0, file:PATH, folder:PATH, rtsp://HOST/... or sim:PATH",
-        )
-    return known[scheme]
-
-
-def named_source(text: str) -> str:
-    """Return the source that a person means: `0`, a source with its kind, or just a path.
-
-    A folder becomes `folder:PATH` and any other existing path `file:PATH`, both absolute.
-
-    Raises:
-        DeviceFault: neither a kind of source nor a path that exists.
-    """
-    path = Path(text)
-    if path.is_dir():
-        return f"folder:{path.resolve()}"
-    if path.exists() and not text.isdigit():
-        return f"file:{path.resolve()}"
-    means(text)
-    return text
 
 
 def open_camera(source: str) -> Camera:

@@ -14,7 +14,7 @@ from pathlib import Path
 from enrollment.capture_wire import Progress
 from enrollment.site import Site
 from enrollment.wallet import Wallet
-from firmware_bridge.camera import named_source
+from firmware_bridge.camera_source import named_source
 from gate.console.app import create_app
 from gate.console.deps import ConsoleDeps, Screen
 from gate.console.serve import serve

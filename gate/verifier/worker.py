@@ -17,7 +17,8 @@ from pathlib import Path
 
 import cv2
 
-from firmware_bridge.camera import Means, means, open_camera
+from firmware_bridge.camera import open_camera
+from firmware_bridge.camera_source import Means, means
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.ports import Camera
 from gate import sandbox

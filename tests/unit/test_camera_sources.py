@@ -8,13 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from firmware_bridge.camera import (
-    FolderCamera,
-    Means,
-    means,
-    named_source,
-    open_camera,
-)
+from firmware_bridge.camera import FolderCamera, open_camera
+from firmware_bridge.camera_source import Means, means, named_source
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.sim.camera import Misbehaviour, SimCamera
 
