@@ -7,6 +7,7 @@ Frames are those of vpcd: uint16 big-endian length, then bytes. Length 1 is cont
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -162,7 +163,13 @@ class AntennaServer:
         """Accept one connection and ask it for its ATR, as a reader does with a new card."""
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise DeviceFault(
+                    self._name,
+                    f"no phone can be taken ({error.strerror})",
+                    "raise the limit of open files of the gate, or end what uses them up",
+                ) from None
             return None  # gone again before it was accepted
         deadline = time.monotonic() + _GREETING_S
         try:

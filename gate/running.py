@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gate import sandbox
 from gate.console.app import create_app
 from gate.console.deps import ConsoleDeps
 from gate.console.serve import serve
@@ -38,6 +39,7 @@ def until_signal() -> Iterator[threading.Event]:
 def run_until_signal(config: Path) -> ExitCode:
     """Run one gate with its pages."""
     settings = load_settings(config)
+    sandbox.leave_no_core()  # a PIN is in this process while it is checked
     logging.basicConfig(format="gate: %(message)s", level=logging.WARNING)
     say = Console(stderr=True, highlight=False)
     with until_signal() as ended, assemble(settings) as gate:

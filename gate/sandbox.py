@@ -100,6 +100,15 @@ def check_available() -> None:
         raise ConfigError("libseccomp is missing", "run: apt install libseccomp2")
 
 
+def leave_no_core() -> None:
+    """Leave no memory image of this process, and let no other user's process look into it.
+
+    Not RLIMIT_CORE alone: a core pattern that pipes into a collector ignores the limit.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+
+
 def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
     """Stage 1: give up privileges, dumps and file writes. Reading files stays possible.
 
@@ -115,9 +124,7 @@ def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
     """
     check_available()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # Not RLIMIT_CORE alone: a core pattern that pipes into a collector ignores the limit.
-    _prctl(_PR_SET_DUMPABLE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    leave_no_core()
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, open_files)

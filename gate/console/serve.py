@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -13,10 +14,32 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gate.errors import ConfigError
 
 START_TIMEOUT_S = 10.0
+CONNECTIONS_MAX = 64
+"""Open at once: screens and consoles need a few each."""
+SILENT_S = 5.0
+"""How long a connection may take to ask something."""
+
+
+class _Door(H11Protocol):
+    """One connection. Too many, or one that asks nothing, would use up the gate's descriptors."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or end it at once when there are enough."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+            return
+        self.loop.call_later(SILENT_S, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        asked: object = self.cycle  # None until a request was read, whatever its type says
+        if asked is None:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -113,7 +136,7 @@ def serve(
     config = uvicorn.Config(
         served,
         loop="asyncio",
-        http="h11",
+        http=_Door,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -121,7 +144,7 @@ def serve(
         access_log=False,  # it would be a trace of people
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=256,
+        limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=2,
     )
     serving = Serving(_Server(config, app), line)

@@ -207,3 +207,9 @@ def test_a_page_that_went_away_does_not_stop_the_runner() -> None:
     live.show(KioskView(Screen.IDLE))
     assert live.kiosk().screen is Screen.IDLE
     del leftover
+
+
+def test_a_token_that_is_no_text_is_only_wrong() -> None:
+    live = make()
+    live.open_prompt()
+    assert live.enter_pin("\ud800", "1234") is False

@@ -15,7 +15,7 @@ from firmware_bridge.ports import Link, TurnstileStatus
 from gate.console.app import create_app
 from gate.console.deps import ConsoleDeps, KioskView, Screen
 from gate.console.live import LiveView
-from gate.console.serve import Serving, serve
+from gate.console.serve import CONNECTIONS_MAX, Serving, serve
 from gate.errors import ConfigError
 
 
@@ -155,3 +155,22 @@ def test_the_ipv6_loopback_works_where_there_is_one(live: LiveView, tmp_path: Pa
     app = create_app(ConsoleDeps(tmp_path / "none", "", live, demo=True))
     with serve(app, "::1") as pages:
         assert httpx2.get(f"{pages.url}/kiosk").status_code == 200
+
+
+def test_connections_that_ask_nothing_do_not_use_up_the_gate(serving: Serving) -> None:
+    idle = []
+    try:
+        for _ in range(CONNECTIONS_MAX + 20):
+            line = socket.create_connection((serving.host, serving.port), timeout=20)
+            idle.append(line)
+        closed = 0
+        for line in idle:  # the surplus at once, the others when their time to ask is over
+            try:
+                closed += line.recv(1) == b""
+            except ConnectionError:
+                closed += 1
+        assert closed == len(idle)
+    finally:
+        for line in idle:
+            line.close()
+    assert httpx2.get(f"{serving.url}/kiosk", timeout=20).status_code == 200
