@@ -7,7 +7,8 @@ Tables:
                 quarter of an hour, and of the newest entry
 
 `append` returns only after the operating system said that the bytes are on the disk (write-ahead
-log, synchronous=FULL). A failed append leaves the log as it was.
+log, synchronous=FULL), and that the paths still name the files that were written (open_files.py).
+A failed append leaves the log as it was.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,6 +26,7 @@ from typing import Final
 from gate.errors import LedgerFault
 from gate.ledger.checkpoint import Checkpoint, Signer, open_note
 from gate.ledger.merkle import Frontier, leaf_hash
+from gate.ledger.open_files import OpenFiles, create_private, moved
 from gate.ledger.record import Entry, Record, batch_of, decode, encode
 
 APPLICATION_ID: Final = 0x434F4E53
@@ -52,6 +53,8 @@ class Ledger:
         self._last_batch = -1
         self._note = ""
         self._doubt = False
+        self._files: OpenFiles | None = None
+        self._lost = False
 
     @classmethod
     def open(cls, path: Path, signer: Signer, origin: str) -> Ledger:
@@ -75,7 +78,7 @@ class Ledger:
             )
         lock = _take_lock(path)
         try:
-            _create_private(path)
+            identity = create_private(path)
             with _translated(path):
                 # Autocommit: transactions are opened by hand, where they can be seen.
                 db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -87,6 +90,7 @@ class Ledger:
             with _translated(path):
                 ledger._prepare()
                 ledger._load()
+                ledger._files = OpenFiles(path, identity)
         except BaseException:
             ledger.close()
             raise
@@ -99,11 +103,14 @@ class Ledger:
 
         Raises:
             LedgerFault: it could not be made durable. The caller must not act on it. The log is
-                as before, and a later append works once the cause is gone.
+                as before, and a later append works once the cause is gone; except when the files
+                were moved, replaced or deleted: then every append fails until the log is opened
+                again, and this record may turn up in what was moved away.
             ValueError: the record does not fit the closed schema.
         """
         batch = batch_of(now)
         with self._guard, _translated(self._path):
+            self._check_files()
             if self._doubt:
                 self._load()
                 self._doubt = False
@@ -120,6 +127,7 @@ class Ledger:
                     # One checkpoint for each quarter of an hour is kept, and the newest.
                     self._db.execute("DELETE FROM checkpoints WHERE size = ?", (seq,))
                 self._db.execute("INSERT INTO checkpoints VALUES (?, ?)", (seq + 1, note))
+            self._check_files(committed=True)
             self._frontier, self._note, self._last_batch = frontier, note, batch
             self._doubt = False
             return seq
@@ -147,8 +155,22 @@ class Ledger:
                 return
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
+            if self._files is not None:
+                self._files.close()
             os.close(self._lock)
             self._lock = -1
+
+    def _check_files(self, *, committed: bool = False) -> None:
+        """Refuse to write into files that no path names any more, from the first sight on."""
+        if self._lost:
+            raise moved(self._path)
+        if self._files is None or self._lock < 0:
+            return
+        try:
+            self._files.check_committed() if committed else self._files.check()
+        except LedgerFault:
+            self._lost = True
+            raise
 
     def _prepare(self) -> None:
         """Set SQLite up, and write the schema and a checkpoint of nothing into a new file."""
@@ -239,19 +261,6 @@ def _take_lock(path: Path) -> int:
             f"another gate writes {path}", "stop it, or name another file in [ledger] path"
         ) from None
     return lock
-
-
-def _create_private(path: Path) -> None:
-    """Make an empty 0600 file, or refuse one that others can change. SQLite copies the mode."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise LedgerFault(
-            f"cannot open the log {path}: {error.strerror}", "check its owner and folder"
-        ) from None
-    if mode & 0o077:
-        raise LedgerFault(f"other users can open the log {path}", f"chmod 600 {path}")
 
 
 def _sync_folder(folder: Path) -> None:
