@@ -20,8 +20,8 @@ from firmware_bridge.antenna import AntennaServer
 from firmware_bridge.osdp_key import load_key
 from firmware_bridge.osdp_turnstile import OsdpTurnstile
 from firmware_bridge.ports import ApduChannel
-from gate.card.reader import ReaderIdentity, Trust, read_card
-from gate.card.verified import Refused, VerifiedCard
+from gate.card.reader import ReaderIdentity, Trust, card_stands, read_card
+from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.console.live import LiveView
 from gate.deployment import DeploymentRecord, load_deployment
 from gate.errors import ConfigError, VerifierFault
@@ -175,6 +175,10 @@ def assemble(
             status.refresh()
             return read_card(channel, documents.reader, documents.trust, now, random_bytes)
 
+        def still_stands(card: VerifiedCard, now: datetime) -> Consent | CardRefusal:
+            status.refresh()
+            return card_stands(card, documents.trust, now)
+
         live = LiveView(
             gate_id=settings.gate.id,
             purpose=_purpose(documents.policy),
@@ -186,6 +190,7 @@ def assemble(
         lane = Lane(
             reader=antenna,
             card_checks=card_checks,
+            card_stands=still_stands,
             verifiers=verifiers,
             keys=keys,
             turnstile=turnstile,

@@ -18,11 +18,11 @@ from gate.card import engagement, mdoc, session
 from gate.card.cbor import MalformedCbor
 from gate.card.nfc import Nfc
 from gate.card.request import build_device_request
-from gate.card.response import Expectation, verify_response
+from gate.card.response import Expectation, standing, verify_response
 from gate.card.session import Cipher, Transcript
 from gate.card.status_list import StatusList, open_status_list
 from gate.card.trust import is_authority, is_demo, is_reader, load_certificate, p256_key
-from gate.card.verified import CardRefusal, Refused, VerifiedCard
+from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
 
 
@@ -206,6 +206,11 @@ def read_card(
         )
     except (ProtocolViolation, DeviceFault):
         return Refused(CardRefusal.UNREADABLE)
+
+
+def card_stands(card: VerifiedCard, trust: Trust, now: datetime) -> Consent | CardRefusal:
+    """Ask once more whether a card read before still stands; see gate.card.response.standing."""
+    return standing(card, trust.status_list(now), now)
 
 
 def load_certificates(path: Path) -> list[x509.Certificate]:

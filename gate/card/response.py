@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gate.card import cbor, cose, mdoc, session
 from gate.card.cbor import EncodedCbor, MalformedCbor
-from gate.card.mdoc import Document, MobileSecurityObject
+from gate.card.mdoc import Document, MobileSecurityObject, StatusReference
 from gate.card.session import Transcript
 from gate.card.status_list import Status, StatusList
 from gate.card.trust import check_document_signer, load_certificate, p256_key
@@ -85,15 +85,30 @@ def verify_response(content: bytes, expected: Expectation) -> VerifiedCard | Ref
     if refusal is not None:
         return Refused(refusal)
     # Step 9.
-    status = _read_status(mso, expected.status, expected.now)
+    if mso.status is None:
+        return Refused(CardRefusal.STATUS_STALE)
+    status = _read_status(mso.status, expected.status, expected.now)
     if isinstance(status, CardRefusal):
         return Refused(status)
     # Step 10.
     try:
-        card = _read_elements(document, expected.doc_type, status)
+        card = _read_elements(document, expected.doc_type, mso, mso.status, status)
     except MalformedCbor:
         return Refused(CardRefusal.UNREADABLE)
     return card if expected.now <= card.expiry else Refused(CardRefusal.EXPIRED)
+
+
+def standing(
+    card: VerifiedCard, status_list: StatusList | None, now: datetime
+) -> Consent | CardRefusal:
+    """Take a verified card through steps 4, 9 and 10 once more, right before a grant.
+
+    Minutes may lie between the tap and the grant: the card may have ended or been revoked, or
+    its consent withdrawn, in the meantime.
+    """
+    if now > min(card.expiry, card.valid_until):
+        return CardRefusal.EXPIRED
+    return _read_status(StatusReference(card.status_uri, card.status_index), status_list, now)
 
 
 def _check_dates(
@@ -150,10 +165,9 @@ def _check_device(
 
 
 def _read_status(
-    mso: MobileSecurityObject, status_list: StatusList | None, now: datetime
+    reference: StatusReference, status_list: StatusList | None, now: datetime
 ) -> Consent | CardRefusal:
-    reference = mso.status
-    if reference is None or status_list is None or not status_list.is_fresh(now):
+    if status_list is None or not status_list.is_fresh(now):
         return CardRefusal.STATUS_STALE
     if reference.uri != status_list.uri:
         return CardRefusal.STATUS_STALE
@@ -167,7 +181,13 @@ def _read_status(
     return Consent.WITHDRAWN if status == Status.CONSENT_WITHDRAWN else CardRefusal.REVOKED
 
 
-def _read_elements(document: Document, name_space: str, consent: Consent) -> VerifiedCard:
+def _read_elements(
+    document: Document,
+    name_space: str,
+    mso: MobileSecurityObject,
+    reference: StatusReference,
+    consent: Consent,
+) -> VerifiedCard:
     values: dict[str, object] = {}
     for item in document.issuer_signed.name_spaces.get(name_space, ()):
         if item.identifier in values:
@@ -182,6 +202,9 @@ def _read_elements(document: Document, name_space: str, consent: Consent) -> Ver
             cbor.need(group, str) for group in cbor.field(values, mdoc.ACCESS_GROUPS, list)
         ),
         expiry=mdoc.decode_expiry(values.get(mdoc.EXPIRY_DATE)),
+        valid_until=mso.valid_until,
+        status_uri=reference.uri,
+        status_index=reference.index,
         consent=consent,
         sealed_template=_optional_bytes(values, mdoc.SEALED_TEMPLATE),
         template_aux=_optional_bytes(values, mdoc.TEMPLATE_AUX),

@@ -54,6 +54,11 @@ class VerifiedCard:
     """16 random bytes."""
     access_groups: tuple[str, ...]
     expiry: datetime
+    valid_until: datetime
+    """End of the issuer's signature; the card ends with the earlier of the two."""
+    status_uri: str
+    status_index: int
+    """Where the status list says whether this card still stands."""
     consent: Consent
     sealed_template: bytes | None
     """gate.template.envelope bytes, or None for a card without a template."""

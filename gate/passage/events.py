@@ -48,7 +48,7 @@ class PinOffered(Event):
 
 @dataclass(frozen=True)
 class CardRejected(Event):
-    """A card check failed, or the card opens no lane here."""
+    """A card check failed, at the tap or right before a grant, or the card opens no lane here."""
 
     reason: DenyReason
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from firmware_bridge.ports import Link, TurnstileStatus
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.passage.decision import DenyReason, Lane
-from gate.passage.events import CardRejected, FaceOffered, PinOffered
+from gate.passage.events import (
+    CardRejected,
+    FaceFailed,
+    FaceMatched,
+    FaceOffered,
+    PinMatched,
+    PinOffered,
+)
 from gate.policy import FaceMode, Policy
 
 REASON_OF: dict[CardRefusal, DenyReason] = {
@@ -60,3 +68,26 @@ def offer(card: VerifiedCard | Refused, policy: Policy, *, look: bool) -> Offer:
     if card.sealed_template is not None and card.consent is Consent.WITHDRAWN:
         return CardRejected(DenyReason.CONSENT_WITHDRAWN)
     return CardRejected(DenyReason.NO_PIN_ON_CARD)
+
+
+def second_look(
+    match: FaceMatched | PinMatched,
+    stands: Consent | CardRefusal,
+    face: FaceMode,
+    turnstile: TurnstileStatus,
+) -> FaceMatched | PinMatched | FaceFailed | CardRejected:
+    """Return the match, or what it has become since the tap: asked right before each grant.
+
+    Minutes may lie between. A card that was revoked or ended, and a line that was lost or
+    tampered with, end the passage; a consent withdrawn or a face lane that ended leave the PIN.
+    """
+    if isinstance(stands, CardRefusal):
+        return CardRejected(REASON_OF[stands])
+    if turnstile.link is not Link.ONLINE or turnstile.tamper:
+        return CardRejected(DenyReason.TURNSTILE_OFFLINE)
+    if isinstance(match, FaceMatched):
+        if stands is Consent.WITHDRAWN:
+            return FaceFailed(DenyReason.CONSENT_WITHDRAWN)
+        if not face.on:
+            return FaceFailed(DenyReason.NOT_ALLOWED_HERE)
+    return match

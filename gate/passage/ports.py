@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from firmware_bridge.ports import ApduChannel
-from gate.card.verified import Refused, VerifiedCard
+from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.console.deps import KioskView
 from gate.ledger.record import Record
 from gate.verifier.certificate import DeathCertificate
@@ -35,6 +35,14 @@ class CardChecks(Protocol):
 
     def __call__(self, channel: ApduChannel, now: datetime) -> VerifiedCard | Refused:
         """Never raises for what a card says."""
+        ...
+
+
+class CardStands(Protocol):
+    """Whether a card that was checked at the tap still stands, by the newest status list."""
+
+    def __call__(self, card: VerifiedCard, now: datetime) -> Consent | CardRefusal:
+        """Never raises for what a status list says."""
         ...
 
 

@@ -7,7 +7,6 @@ and answer with events; an event of an earlier passage is dropped.
 
 from __future__ import annotations
 
-import logging
 import queue
 import secrets
 import threading
@@ -20,19 +19,21 @@ from functools import partial
 from firmware_bridge.ports import Crossing, Link, OpenResult, Turnstile
 from gate.card.verified import Refused, VerifiedCard
 from gate.console.deps import Health, KioskView
-from gate.errors import LedgerFault, VerifierFault, place_of
-from gate.ledger.record import Decided, FaultCode, Faulted, Moved, Record, Stopped, VerifierDied
+from gate.errors import VerifierFault
+from gate.ledger.record import Decided, FaultCode, Moved, Stopped, VerifierDied
 from gate.passage import events as ev
 from gate.passage import pin_leg
 from gate.passage.decision import Decision, DenyReason
 from gate.passage.face_leg import FaceLeg, View
-from gate.passage.fault_lines import LINES
-from gate.passage.lanes import may_look, offer
+from gate.passage.health import health
+from gate.passage.lane_log import LaneLog
+from gate.passage.lanes import may_look, offer, second_look
 from gate.passage.pin_tries import PinTries
 from gate.passage.ports import (
     CardChannel,
     CardChecks,
     CardReader,
+    CardStands,
     KeyReleases,
     Kiosk,
     Log,
@@ -44,15 +45,12 @@ from gate.passage.session import DEADLINE_MS, Session, State
 from gate.policy import FaceMode, Policy
 from models.types import Advice
 
-_LOG = logging.getLogger(__name__)
-
 HEALTH_EVERY_S = 0.25
-LEDGER_RETRY_S = 1.0
-GAP = Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE)
 FAULT_OF = {
     DenyReason.VERIFIER_FAULT: FaultCode.VERIFIER_KILLED,
     DenyReason.INTERNAL_FAULT: FaultCode.INTERNAL,
 }
+BEFORE_OPENING = (State.CARD, State.LOOK, State.PIN, State.GRANTING)
 AT_REST = (State.IDLE, State.CLOSED)
 """Only here a card is waited for, so a passage never meets a second one."""
 REFILL_S = 2.0
@@ -65,6 +63,7 @@ class Lane:
 
     reader: CardReader
     card_checks: CardChecks
+    card_stands: CardStands
     verifiers: Verifiers
     keys: KeyReleases
     turnstile: Turnstile
@@ -117,11 +116,8 @@ class Runner:
         self._shown: KioskView | None = None
         self._card_only = False
         self._field_free = threading.Event()
-        self._log_turn = threading.Lock()
-        self._ledger_ok = True
-        self._ledger_tried_s = 0.0
+        self._log = LaneLog(lane.log, utc_now, monotonic_s)
         self._agent_alive = True
-        self._known_faults: set[FaultCode] = set()
         self._ended = threading.Event()
 
     # ---- for other threads ------------------------------------------------------------------
@@ -152,20 +148,21 @@ class Runner:
                     for event in self._next_events():
                         self._handle(event)
                 except Exception as error:  # what is undone ends with its state's deadline
-                    self._internal(error)
+                    self._log.internal(error)
                     self._ended.wait(HEALTH_EVERY_S)
         finally:
             self._ended.set()
             field.join(timeout=3.0)
             self._forget()
-            self._append(Stopped(clean=self._session.state is State.STOPPED))
+            self._log.append(Stopped(clean=self._session.state is State.STOPPED))
 
     def _next_events(self) -> list[ev.Event]:
         deadline_ms = self._session.deadline_ms
         wait_s = HEALTH_EVERY_S
         if deadline_ms is not None:
             left_s = self._state_since_s + deadline_ms / 1000 - self._now_s()
-            if left_s <= 0 and self._events.empty():
+            # What comes too late opens nothing; what moved already is still heard.
+            if left_s <= 0 and (self._session.state in BEFORE_OPENING or self._events.empty()):
                 return [ev.TimedOut()]
             wait_s = max(0.0, min(wait_s, left_s))
         elif self._session.state is State.CLOSED:
@@ -193,7 +190,7 @@ class Runner:
             self._camera_on = True
         if isinstance(event, ev.FaceMatched | ev.FaceFailed) and self._verdict_given():
             lost = isinstance(event, ev.FaceFailed) and event.reason is DenyReason.CAMERA_FAULT
-            self._once(FaultCode.CAMERA, present=lost)
+            self._log.once(FaultCode.CAMERA, present=lost)
         try:
             for effect in effects:
                 self._carry_out(effect)
@@ -211,7 +208,7 @@ class Runner:
                 leg = FaceLeg(self._card, self._lane.view, self._random(8))
                 self._face_leg = leg
                 self._start(
-                    partial(self._look, leg, self._report),
+                    partial(self._look, leg, self._card, self._report),
                     ev.FaceFailed(DenyReason.INTERNAL_FAULT),
                 )
             case ev.EndLook():
@@ -232,12 +229,14 @@ class Runner:
             case ev.Record(decision):
                 self._record(decision)
             case ev.Pulse():
-                self._start(self._pulse, ev.Opened(OpenResult.UNKNOWN))
+                self._start(
+                    partial(self._pulse, self._state_since_s), ev.Opened(OpenResult.UNKNOWN)
+                )
             case ev.Watch():
                 self._start(self._watch_crossing, ev.Crossed(Crossing.UNOBSERVED))
             case ev.RecordMove(result, crossing):
                 self._report.opened, self._report.crossing = result, crossing
-                self._append(Moved(result, crossing))
+                self._log.append(Moved(result, crossing))
             case ev.Forget():
                 self._forget()
 
@@ -249,7 +248,7 @@ class Runner:
         self._report = PassageReport()
         self._began_s = self._now_s()
         self._advice = Advice.NONE
-        self._known_faults.discard(FaultCode.INTERNAL)
+        self._log.once(FaultCode.INTERNAL, present=False)
 
     def _post(self, number: int, event: ev.Event) -> None:
         self._events.put((number, event))
@@ -262,8 +261,7 @@ class Runner:
             try:
                 step(number)
             except Exception as error:  # any doubt is a denial with a record
-                _LOG.warning("%s", place_of(error))
-                self._append(Faulted(FaultCode.INTERNAL))
+                self._log.internal(error)
                 self._post(number, failed)
 
         thread = threading.Thread(target=guarded, daemon=True)
@@ -295,18 +293,18 @@ class Runner:
             return False
         return True
 
-    def _look(self, leg: FaceLeg, report: PassageReport, number: int) -> None:
+    def _look(self, leg: FaceLeg, card: VerifiedCard, report: PassageReport, number: int) -> None:
         certificate, fault = leg.run(
             self._lane.verifiers,
             self._lane.keys,
-            lambda event: self._post(number, event),
+            lambda event: self._post(number, self._confirmed(card, event)),
             self._step,
         )
         report.certificate = certificate
         if certificate is not None:
-            self._append(VerifierDied.of(certificate))
+            self._log.append(VerifierDied.of(certificate))
         if fault in FAULT_OF:
-            self._fault(FAULT_OF[fault])
+            self._log.fault(FAULT_OF[fault])
 
     def _verdict_given(self) -> bool:
         return "look" in self._report.steps_ms
@@ -319,7 +317,20 @@ class Runner:
             began_s = self._now_s()
             answer = pin_leg.check(card, pin, self._tries, self._lane.keys)
             self._step("pin", (self._now_s() - began_s) * 1000)
-            self._post(number, answer)
+            self._post(number, self._confirmed(card, answer))
+
+    def _confirmed(self, card: VerifiedCard, event: ev.Event) -> ev.Event:
+        """Return the event, or what a match becomes when the card or lane changed since the tap."""
+        if not isinstance(event, ev.FaceMatched | ev.PinMatched):
+            return event
+        try:
+            now = self._utc_now()
+            stands = self._lane.card_stands(card, now)
+            status = self._lane.turnstile.status()
+            return second_look(event, stands, self._lane.face_mode(now), status)
+        except Exception as error:  # any doubt is a denial with a record
+            self._log.internal(error)
+            return ev.CardRejected(DenyReason.INTERNAL_FAULT)
 
     def _end_pin(self) -> None:
         if self._pin_token is not None:
@@ -328,7 +339,7 @@ class Runner:
 
     def _record(self, decision: Decision) -> None:
         began_s = self._now_s()
-        durable = self._append(Decided.of(decision))
+        durable = self._log.append(Decided.of(decision))
         took_ms = (self._now_s() - began_s) * 1000
         self._step("record", took_ms)
         limit_ms = self._session.deadline_ms
@@ -340,8 +351,12 @@ class Runner:
         late = limit_ms is not None and took_ms > limit_ms
         self._post(self._number, ev.TimedOut() if late else ev.Recorded())
 
-    def _pulse(self, number: int) -> None:
+    def _pulse(self, granted_s: float, number: int) -> None:
         began_s = self._now_s()
+        limit_ms = self._lane.deadline_ms[State.OPENING]
+        if limit_ms is not None and began_s - granted_s > limit_ms / 1000:
+            self._post(number, ev.Opened(OpenResult.NOT_DELIVERED))  # this host stood still
+            return
         result = self._lane.turnstile.open(self._lane.pulse_ms)
         self._step("open", (self._now_s() - began_s) * 1000)
         self._step("tap_to_open", (self._now_s() - self._began_s) * 1000)
@@ -381,10 +396,10 @@ class Runner:
             try:
                 channel = self._lane.reader.wait_for_card(timeout_s=0.3)
             except Exception:  # no card is read until the reader is back
-                self._once(FaultCode.READER, present=True)
+                self._log.once(FaultCode.READER, present=True)
                 self._ended.wait(1.0)
                 continue
-            self._once(FaultCode.READER, present=False)
+            self._log.once(FaultCode.READER, present=False)
             if channel is None:
                 continue
             if self._ended.is_set():
@@ -400,25 +415,24 @@ class Runner:
         try:
             health = self._ask_health()
         except Exception as error:  # a part that cannot say how it is, is not well
-            self._internal(error)
+            self._log.internal(error)
             return ev.Unhealthy(DenyReason.INTERNAL_FAULT)
-        self._once(FaultCode.INTERNAL, present=False)
+        self._log.once(FaultCode.INTERNAL, present=False)
         return health
 
     def _ask_health(self) -> ev.Event:
         status = self._lane.turnstile.status()
         self._agent_alive = self._lane.keys.alive()
-        if not self._ledger_ok and self._now_s() - self._ledger_tried_s >= LEDGER_RETRY_S:
-            self._append(GAP)
-        self._once(FaultCode.TURNSTILE_OFFLINE, status.link is Link.OFFLINE)
-        self._once(FaultCode.TURNSTILE_WRONG_KEY, status.link is Link.WRONG_KEY)
-        self._once(FaultCode.TAMPER, status.tamper)
-        self._once(FaultCode.FIRE, status.fire)
-        self._once(FaultCode.KEY_AGENT_DEAD, not self._agent_alive)
+        self._log.retry()
+        self._log.once(FaultCode.TURNSTILE_OFFLINE, present=status.link is Link.OFFLINE)
+        self._log.once(FaultCode.TURNSTILE_WRONG_KEY, present=status.link is Link.WRONG_KEY)
+        self._log.once(FaultCode.TAMPER, present=status.tamper)
+        self._log.once(FaultCode.FIRE, present=status.fire)
+        self._log.once(FaultCode.KEY_AGENT_DEAD, present=not self._agent_alive)
         face = self._lane.face_mode(self._utc_now())
         self._card_only = not (face.on and self._lane.verifiers.ready())
         self._show()
-        if not self._ledger_ok:
+        if not self._log.ok:
             return ev.Unhealthy(DenyReason.LEDGER_UNAVAILABLE)
         if status.link is not Link.ONLINE or status.tamper:
             return ev.Unhealthy(DenyReason.TURNSTILE_OFFLINE)
@@ -428,74 +442,13 @@ class Runner:
 
     def health(self) -> list[Health]:
         """Return what the admin page shows, with advice where something is wrong."""
-        status = self._lane.turnstile.status()
-        face = self._lane.face_mode(self._utc_now())
-        return [
-            Health(
-                "turnstile",
-                status.link is Link.ONLINE and not status.tamper,
-                "tamper alarm" if status.tamper else status.link.value,
-                "look at the housing" if status.tamper else "check cable and power of the line",
-            ),
-            Health("fire loop", not status.fire, "fire" if status.fire else "closed", "evacuate"),
-            Health(
-                "key agent",
-                self._agent_alive,  # as the lane saw it: asking again could hide a death
-                "alive" if self._agent_alive else "gone",
-                "restart the gate; check the template key files",
-            ),
-            Health(
-                "verifier",
-                self._lane.verifiers.ready(),
-                "a spare waits" if self._lane.verifiers.ready() else "no spare ready",
-                "the card + PIN lane goes on; check the model pack with: gate models verify",
-            ),
-            Health(
-                "ledger",
-                self._ledger_ok,
-                "writable" if self._ledger_ok else "cannot append",
-                "free disk space; nobody is let in without a record",
-            ),
-            Health("face lane", face.on, face.line, "cards with PIN keep working"),
-        ]
-
-    def _once(self, code: FaultCode, present: bool) -> None:
-        """Record a fault when it begins, and again only after it was gone."""
-        if not present:
-            self._known_faults.discard(code)
-        elif code not in self._known_faults:
-            self._known_faults.add(code)
-            self._fault(code)
-
-    def _fault(self, code: FaultCode) -> None:
-        if code in LINES:
-            _LOG.warning("%s", LINES[code])
-        self._append(Faulted(code))
-
-    def _internal(self, error: Exception) -> None:
-        if FaultCode.INTERNAL not in self._known_faults:
-            _LOG.warning("%s", place_of(error))
-        self._once(FaultCode.INTERNAL, present=True)
-
-    def _append(self, record: Record) -> bool:
-        """Append one record; after a failure, with the record that says there is a gap."""
-        with self._log_turn:
-            self._ledger_tried_s = self._now_s()
-            records = [record]
-            if not self._ledger_ok and record != GAP:
-                # A movement stands behind its grant; everything else behind the gap.
-                records = [record, GAP] if isinstance(record, Moved) else [GAP, record]
-            try:
-                for each in records:
-                    self._lane.log.append(each, self._utc_now())
-            except Exception as error:  # LedgerFault or worse: not durable, so nobody enters
-                if self._ledger_ok:
-                    known = error.diagnostics() if isinstance(error, LedgerFault) else None
-                    _LOG.warning("%s", known or place_of(error))
-                self._ledger_ok = False
-                return False
-            self._ledger_ok = True
-            return True
+        return health(
+            self._lane.turnstile.status(),
+            self._lane.face_mode(self._utc_now()),
+            agent_alive=self._agent_alive,  # as the lane saw it: asking again could hide a death
+            verifier_ready=self._lane.verifiers.ready(),
+            ledger_ok=self._log.ok,
+        )
 
     def _show(self) -> None:
         looking = self._session.state is State.LOOK

@@ -95,7 +95,8 @@ def _deny(lane: Lane, *first: ev.Effect, reason: DenyReason | None = None) -> Ac
     def action(memory: Memory, event: ev.Event) -> Outcome:
         why: DenyReason = reason or event.reason  # type: ignore[attr-defined]  # rows pair types
         if lane is Lane.FACE:
-            pin_next = memory.pin_possible
+            # A card that no longer stands has no other lane.
+            pin_next = memory.pin_possible and not isinstance(event, ev.CardRejected)
         else:
             pin_next = isinstance(event, ev.PinFailed) and event.may_retry
         kept = Memory(
@@ -209,6 +210,7 @@ ROWS: tuple[Row, ...] = (
     Row(_S.LOOK, ev.Guided, _S.LOOK, _guide),
     Row(_S.LOOK, ev.FaceMatched, _S.GRANTING, _do(_END_LOOK, ev.Record(Grant(Lane.FACE)))),
     Row(_S.LOOK, ev.FaceFailed, _S.DENYING, _deny(Lane.FACE, _END_LOOK)),
+    Row(_S.LOOK, ev.CardRejected, _S.DENYING, _deny(Lane.FACE, _END_LOOK)),
     Row(_S.LOOK, ev.TimedOut, _S.DENYING, _deny(Lane.FACE, _END_LOOK, reason=_TIMED_OUT)),
     Row(_S.LOOK, ev.PinChosen, _S.PIN, _do(_END_LOOK, ev.AskPin(again=False)), _pin_possible),
     Row(_S.LOOK, ev.Left, _S.REFUSED, _fresh(_END_LOOK, _FORGET)),
@@ -216,6 +218,7 @@ ROWS: tuple[Row, ...] = (
     # 4. the other lane
     Row(_S.PIN, ev.PinMatched, _S.GRANTING, _do(_END_PIN, ev.Record(Grant(Lane.PIN)))),
     Row(_S.PIN, ev.PinFailed, _S.DENYING, _deny(Lane.PIN, _END_PIN)),
+    Row(_S.PIN, ev.CardRejected, _S.DENYING, _deny(Lane.PIN, _END_PIN)),
     Row(_S.PIN, ev.TimedOut, _S.DENYING, _deny(Lane.PIN, _END_PIN, reason=DenyReason.PIN_TIMEOUT)),
     Row(_S.PIN, ev.Left, _S.REFUSED, _fresh(_END_PIN, _FORGET)),
     Row(_S.PIN, ev.Stop, _S.DENYING, _stop(_END_PIN, lane=Lane.PIN)),

@@ -21,7 +21,7 @@ from gate.card import cbor, cose, mdoc, session
 from gate.card.cbor import EncodedCbor
 from gate.card.cose import Sign1
 from gate.card.mdoc import IssuerSigned, IssuerSignedItem
-from gate.card.reader import ReaderIdentity, Trust, read_card
+from gate.card.reader import ReaderIdentity, Trust, card_stands, read_card
 from gate.card.status_list import Status
 from gate.card.trust import check_document_signer
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
@@ -161,6 +161,9 @@ def test_good_card_passes_with_exactly_the_signed_values(site, device_key, use_m
         credential_id=content["credential_id"],
         access_groups=("hq-staff", "lab"),
         expiry=datetime(2026, 9, 19, tzinfo=UTC),  # the end of 18 September
+        valid_until=NOW + 200 * DAY,
+        status_uri=LIST_URI,
+        status_index=INDEX,
         consent=Consent.LIVE,
         sealed_template=content["sealed_template"],
         template_aux=content["template_aux"],
@@ -384,6 +387,21 @@ def test_status_list_is_reloaded_at_run_time(site, issued, device_key):
     assert site.read(wallet, trust=trust) == Refused(CardRefusal.REVOKED)
     trust.status = site.status_token()
     assert isinstance(site.read(wallet, trust=trust), VerifiedCard)
+
+
+def test_a_card_read_before_is_asked_about_again(site, issued, device_key):
+    trust = site.trust()
+    card = site.read(site.wallet(issued, device_key), trust=trust)
+    assert card_stands(card, trust, NOW) is Consent.LIVE
+    trust.status = site.status_token(status=Status.CONSENT_WITHDRAWN)
+    assert card_stands(card, trust, NOW) is Consent.WITHDRAWN
+    trust.status = site.status_token(status=Status.INVALID)
+    assert card_stands(card, trust, NOW) is CardRefusal.REVOKED
+    trust.status = site.status_token(valid=2 * DAY)
+    assert card_stands(card, trust, NOW + 3 * DAY) is CardRefusal.STATUS_STALE
+    trust.status = site.status_token(valid=300 * DAY)
+    assert card_stands(card, trust, card.expiry + DAY) is CardRefusal.EXPIRED
+    assert card_stands(replace(card, valid_until=NOW - DAY), trust, NOW) is CardRefusal.EXPIRED
 
 
 def test_status_list_runs_out_between_two_taps(site, issued, device_key):

@@ -8,10 +8,18 @@ from itertools import product
 
 import pytest
 
+from firmware_bridge.ports import Link, TurnstileStatus
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.passage.decision import DenyReason
-from gate.passage.events import CardRejected, FaceOffered, PinOffered
-from gate.passage.lanes import REASON_OF, may_look, offer
+from gate.passage.events import (
+    CardRejected,
+    FaceFailed,
+    FaceMatched,
+    FaceOffered,
+    PinMatched,
+    PinOffered,
+)
+from gate.passage.lanes import REASON_OF, may_look, offer, second_look
 from gate.policy import FaceMode, FaceReason, Policy, PolicyDocument
 
 EXPIRY = datetime(2031, 1, 1, tzinfo=UTC)
@@ -31,6 +39,9 @@ CARD = VerifiedCard(
     credential_id=bytes(16),
     access_groups=("visitors", "staff"),
     expiry=EXPIRY,
+    valid_until=EXPIRY,
+    status_uri="https://status.example/1",
+    status_index=7,
     consent=Consent.LIVE,
     sealed_template=b"template",
     template_aux=bytes(32),
@@ -100,3 +111,45 @@ def test_a_look_is_never_offered_without_being_allowed() -> None:
         look = may_look(card, POLICY, ON)
         assert isinstance(offer(card, POLICY, look=look), FaceOffered) == look
         assert look == (template is not None and consent is Consent.LIVE)
+
+
+ONLINE = TurnstileStatus(Link.ONLINE, ready=True)
+MATCHES = (FaceMatched(), PinMatched())
+
+
+@pytest.mark.parametrize("match", MATCHES)
+def test_a_match_stays_a_match_when_nothing_changed(match: FaceMatched | PinMatched) -> None:
+    assert second_look(match, Consent.LIVE, ON, ONLINE) == match
+
+
+@pytest.mark.parametrize("match", MATCHES)
+@pytest.mark.parametrize("refusal", CardRefusal)
+def test_a_card_that_ended_since_the_tap(
+    match: FaceMatched | PinMatched, refusal: CardRefusal
+) -> None:
+    assert second_look(match, refusal, ON, ONLINE) == CardRejected(REASON_OF[refusal])
+
+
+@pytest.mark.parametrize("match", MATCHES)
+@pytest.mark.parametrize(
+    "status",
+    [
+        TurnstileStatus(Link.OFFLINE),
+        TurnstileStatus(Link.WRONG_KEY),
+        TurnstileStatus(Link.ONLINE, tamper=True),
+    ],
+)
+def test_a_line_that_was_lost_since_the_tap(
+    match: FaceMatched | PinMatched, status: TurnstileStatus
+) -> None:
+    expected = CardRejected(DenyReason.TURNSTILE_OFFLINE)
+    assert second_look(match, Consent.LIVE, ON, status) == expected
+
+
+def test_what_ends_the_face_lane_leaves_the_pin() -> None:
+    off = FaceMode(FaceReason.POLICY_EXPIRED)
+    withdrawn = second_look(FaceMatched(), Consent.WITHDRAWN, ON, ONLINE)
+    assert withdrawn == FaceFailed(DenyReason.CONSENT_WITHDRAWN)
+    expired = second_look(FaceMatched(), Consent.LIVE, off, ONLINE)
+    assert expired == FaceFailed(DenyReason.NOT_ALLOWED_HERE)
+    assert second_look(PinMatched(), Consent.WITHDRAWN, off, ONLINE) == PinMatched()

@@ -41,8 +41,9 @@ from gate.passage import events as ev
 from gate.passage.decision import Deny, DenyReason, Grant
 from gate.passage.decision import Lane as Which
 from gate.passage.face_leg import View
+from gate.passage.lane_log import GAP
 from gate.passage.report import PassageReport
-from gate.passage.runner import GAP, Lane, Runner
+from gate.passage.runner import Lane, Runner
 from gate.passage.session import State
 from gate.policy import FaceMode, FaceReason, Policy, PolicyDocument
 from gate.template.context import SealContext
@@ -95,6 +96,9 @@ def make_card(groups: tuple[str, ...] = ("staff",)) -> VerifiedCard:
         credential_id=number,
         access_groups=groups,
         expiry=EXPIRY,
+        valid_until=EXPIRY,
+        status_uri="https://status.example/1",
+        status_index=7,
         consent=Consent.LIVE,
         sealed_template=seal(b"template", context, SITE_KEY.public_key()),
         template_aux=aux,
@@ -341,6 +345,7 @@ class World:
     reader: Reader = field(default_factory=Reader)
     keys: Keys = field(default_factory=Keys)
     card: VerifiedCard | Refused | Exception = CARD
+    stands: Consent | CardRefusal | Exception = Consent.LIVE
     face: FaceMode = FACE_ON
     deadline_ms: dict[State, int | None] = field(default_factory=lambda: dict(DEADLINE_MS))
     pin_lock_s: float = 900.0
@@ -361,10 +366,16 @@ class World:
             raise self.card
         return self.card
 
+    def still(self, card: VerifiedCard, now: datetime) -> Consent | CardRefusal:
+        if isinstance(self.stands, Exception):
+            raise self.stands
+        return self.stands
+
     def start(self) -> None:
         lane = Lane(
             reader=self.reader,
             card_checks=self.checks,
+            card_stands=self.still,
             verifiers=self.verifiers,
             keys=self.keys,
             turnstile=self.turnstile,
@@ -1016,3 +1027,34 @@ def test_stop_ends_a_lane_whose_log_is_full(world: World) -> None:
     world.stop()
     assert world.trace.records() == []
     assert world.pulses == 0
+
+
+# ---- a second look right before a grant -----------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", ["face", "pin"])
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (CardRefusal.REVOKED, DenyReason.CARD_REVOKED),
+        (CardRefusal.EXPIRED, DenyReason.CARD_EXPIRED),
+        (CardRefusal.STATUS_STALE, DenyReason.STATUS_UNKNOWN),
+        (RuntimeError("defect"), DenyReason.INTERNAL_FAULT),
+    ],
+)
+def test_a_card_that_ended_since_the_tap_opens_nothing(
+    world: World, lane: str, refusal: CardRefusal | Exception, reason: DenyReason
+) -> None:
+    world.verifiers.missing = lane == "pin"
+    world.kiosk.pins = [PIN]
+    world.stands = refusal
+    report = world.passage()
+    assert report.decisions == [Deny(reason, Which.FACE if lane == "face" else Which.PIN)]
+    assert world.pulses == 0
+
+
+def test_a_consent_withdrawn_since_the_tap_leaves_the_pin(world: World) -> None:
+    world.stands = Consent.WITHDRAWN
+    world.kiosk.pins = [PIN]
+    report = world.passage()
+    assert report.decisions == [Deny(DenyReason.CONSENT_WITHDRAWN, Which.FACE), Grant(Which.PIN)]
