@@ -11,7 +11,7 @@ from typing import ParamSpec
 import typer
 
 from firmware_bridge.errors import DeviceFault
-from gate.errors import ConfigError, GateError, place_of
+from gate.errors import ConfigError, GateError, LedgerFault, place_of
 from models.errors import ModelFault
 
 
@@ -40,7 +40,7 @@ EXIT_CODES_HELP = (
 def exit_code_of(error: Exception) -> ExitCode:
     """Return the exit code of a failure."""
     match error:
-        case ConfigError() | ModelFault():
+        case ConfigError() | ModelFault() | LedgerFault():
             return ExitCode.USAGE
         case DeviceFault():
             return ExitCode.DEVICE

@@ -230,6 +230,7 @@ class Stage:
             self.turnstile.unplug()
             self._wait_link(online=False)
         self._wait_screen(closed=scenario.unplugged)
+        self.gate.verifiers.wait_ready(timeout_s=30.0)
         self.screens.clear()
         done = threading.Event()
         hand = threading.Thread(target=self._hand, args=(scenario, done), daemon=True)

@@ -115,6 +115,7 @@ class Runner:
         # Of the lane.
         self._shown: KioskView | None = None
         self._card_only = False
+        self._spare_seen_s = float("-inf")
         self._field_free = threading.Event()
         self._log = LaneLog(lane.log, utc_now, monotonic_s)
         self._agent_alive = True
@@ -430,7 +431,11 @@ class Runner:
         self._log.once(FaultCode.FIRE, present=status.fire)
         self._log.once(FaultCode.KEY_AGENT_DEAD, present=not self._agent_alive)
         face = self._lane.face_mode(self._utc_now())
-        self._card_only = not (face.on and self._lane.verifiers.ready())
+        if self._lane.verifiers.ready():
+            self._spare_seen_s = self._now_s()
+        # A spare that comes while somebody taps still serves them: see REFILL_S.
+        waiting = self._now_s() - self._spare_seen_s <= REFILL_S
+        self._card_only = not (face.on and waiting)
         self._show()
         if not self._log.ok:
             return ev.Unhealthy(DenyReason.LEDGER_UNAVAILABLE)

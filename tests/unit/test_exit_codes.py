@@ -35,7 +35,7 @@ def test_an_answer_is_the_exit_code() -> None:
         (errors.ConfigError("no key", "make one"), 2),
         (ModelFault("wrong hash", "fetch it"), 2),
         (DeviceFault("/dev/x", "gone", "plug it in"), 4),
-        (errors.LedgerFault("disk full", "free space"), 5),
+        (errors.LedgerFault("disk full", "free space"), 2),
         (errors.KeyAgentFault("gone", "restart"), 5),
     ],
 )
