@@ -27,7 +27,7 @@ from enrollment.capture_wire import (
     Result,
 )
 from enrollment.gathering import Gathering, Step
-from firmware_bridge.camera import decode_image, open_camera
+from firmware_bridge.camera import decode_image, open_camera, read_image_file
 from firmware_bridge.camera_source import Means, means
 from firmware_bridge.errors import DeviceFault
 from gate import sandbox
@@ -35,6 +35,7 @@ from gate.errors import ConfigError
 from gate.template.biometric import make_template
 from gate.template.context import SealContext
 from gate.template.seal import seal
+from gate.verifier.locking import OPEN_FILES, camera_devices, camera_rules, narrow
 from gate.verifier.rehearsal import rehearse
 from models.compare import score_cos
 from models.errors import ModelFault
@@ -44,15 +45,7 @@ from models.types import Advice, Bgr8, Embedding, Zone
 
 AUX_BYTES = 32
 PHOTO_MAX_BYTES = 64 * 1024 * 1024
-OPEN_FILES = 64
 STALLED_READS_MAX = 50
-
-_EXTRA = {
-    Means.MEMORY: (),
-    Means.FILE: (),
-    Means.DEVICE: sandbox.V4L2,
-    Means.NETWORK: sandbox.OPEN_SOCKETS,
-}
 
 Frames = Iterator[tuple[int, Bgr8]]
 """Which source a frame came from, and the frame."""
@@ -91,21 +84,23 @@ def main() -> None:
 
 
 def _serve(job: Job, result_fd: int, say: Callable[[Progress], None]) -> Result:
-    kinds = {Means.MEMORY} if not job.live else {means(source) for source in job.sources}
-    devices = [Path("/dev")] if Means.DEVICE in kinds else []
-    sandbox.harden(OPEN_FILES, devices)
+    camera = means(job.sources[0]) if job.live else Means.MEMORY
+    sandbox.harden(OPEN_FILES, camera_devices() if camera is Means.DEVICE else ())
+    narrow(camera)
     photographs = None if job.live else _photographs(job)
     pack = load_pack(job.pack, Path(job.pack_folder))
     _warm_up(job, pack)
     # A camera opens last, so that its lamp is on only while somebody is asked to look.
     frames = photographs or _camera(job)
+    rules, open_files = camera_rules(camera)
     sandbox.lock(
         (
             *sandbox.COMPUTE,
-            *(allow for kind in kinds for allow in _EXTRA[kind]),
+            *rules,
             *sandbox.write_only(result_fd, PROGRESS_BYTES),
             *sandbox.write_only(result_fd, RESULT_BYTES),
-        )
+        ),
+        open_files,
     )
     gathering = _gather(job, pack, frames, say)
     return _seal(job, pack, gathering.mean(), gathering.qualities)
@@ -116,12 +111,9 @@ def _photographs(job: Job) -> Frames:
     contents = []
     for number, source in enumerate(job.sources):
         try:
-            with Path(source).open("rb") as file:
-                content = file.read(PHOTO_MAX_BYTES + 1)
+            content = read_image_file(Path(source), PHOTO_MAX_BYTES)
         except OSError:
             raise _Ended(Result(Outcome.UNREADABLE, number)) from None
-        if len(content) > PHOTO_MAX_BYTES:
-            raise _Ended(Result(Outcome.UNREADABLE, number))
         contents.append(np.frombuffer(content, np.uint8))
     return _decoded(contents)
 

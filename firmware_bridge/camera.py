@@ -6,7 +6,9 @@ Everything that reads files happens at open, so that a locked process can go on 
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ FOLDER_FPS = 15.0
 FOLDER_BYTES_MAX = 256 * 1024 * 1024
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _OPEN_MS, _READ_MS = 3000, 1000
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+"""OpenCV hands this environment variable to FFmpeg when it opens a capture. `key;value|...`."""
 
 
 def open_camera(source: str) -> Camera:
@@ -142,7 +146,7 @@ def read_images(path: Path, *, folder: bool) -> list[bytes]:
             files = [path]
         if sum(file.stat().st_size for file in files) > FOLDER_BYTES_MAX:
             raise DeviceFault(device, "holds too many images for memory", "use fewer or smaller")
-        images = [file.read_bytes() for file in files]
+        images = [read_image_file(file, FOLDER_BYTES_MAX) for file in files]
     except OSError as error:
         raise DeviceFault(
             device, f"cannot be read ({error.strerror})", "check the path and its permissions"
@@ -152,6 +156,23 @@ def read_images(path: Path, *, folder: bool) -> list[bytes]:
     for file, data in zip(files, images, strict=True):
         decode_image(np.frombuffer(data, dtype=np.uint8), f"camera {file}")
     return images
+
+
+def read_image_file(path: Path, size_max: int) -> bytes:
+    """Return the bytes of one regular file, at once or not at all.
+
+    Raises:
+        OSError: absent, unreadable, larger than `size_max`, or a pipe, socket or device.
+    """
+    # Non-blocking, because opening a pipe waits for somebody to write into it.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is not a file")
+        content = file.read(size_max + 1)
+    if len(content) > size_max:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return content
 
 
 def decode_image(data: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: str) -> Bgr8:
@@ -192,6 +213,8 @@ def _open_video(path: Path) -> Camera:
     device = f"camera file:{path}"
     if not path.is_file():
         raise DeviceFault(device, "is not there", "check the path of the video file")
+    # A playlist must not lead to an address.
+    os.environ[_FFMPEG_OPTIONS] = "protocol_whitelist;file"
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise DeviceFault(device, "is not a readable video", "use a format that FFmpeg reads")
@@ -206,6 +229,9 @@ def _open_rtsp(url: str) -> Camera:
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_MS),
         *(cv2.CAP_PROP_N_THREADS, 1),
     ]
+    # One TCP connection and nothing else: an open UDP socket could send to any address, and a
+    # camera must not lead to a file or another protocol.
+    os.environ[_FFMPEG_OPTIONS] = "rtsp_transport;tcp|protocol_whitelist;tcp,tls"
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         raise DeviceFault(device, "does not answer", "check address, password and network")

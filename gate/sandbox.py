@@ -1,19 +1,21 @@
 """How a process of ours gives up what it does not need, in two stages.
 
-`harden` before any secret arrives: no new privileges, no dumps, no file writes. `lock` as soon as
-every file and device is open: only the listed system calls, anything else ends the process.
+`harden` before any secret arrives: no new privileges, no dumps, no file writes, no other program
+or process. `deny` takes more as soon as it is known not to be needed. `lock` once every file and
+device is open: only the listed system calls, anything else ends the process.
 Used by verifier, key agent and enrolment's capture worker. Linux only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import resource
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,35 @@ V4L2: tuple[Allow, ...] = tuple(
 )
 """What streaming from an already opened V4L2 camera needs on top."""
 
-OPEN_SOCKETS: tuple[Allow, ...] = _names("recvfrom recvmsg sendto sendmsg getsockopt setsockopt")
+OPEN_SOCKETS: tuple[Allow, ...] = (
+    *_names("recvfrom"),
+    # send(): without an address, so a socket that was never connected reaches nobody.
+    Allow("sendto", ((4, EQ, 0), (5, EQ, 0))),
+)
 """What reading an already connected network camera needs on top. No new connection."""
+
+SERVING = "listen accept accept4"
+"""For `deny`: what only a server needs."""
+NETWORK = f"socket socketpair connect bind sendto sendmsg sendmmsg recvfrom recvmsg {SERVING}"
+"""For `deny`: all use of sockets, those already open too."""
+
+_NEVER = (
+    # Other programs and processes. clone3 has to look absent, see `deny`.
+    "execve execveat fork vfork clone ptrace kcmp process_vm_readv process_vm_writev "
+    "process_madvise pidfd_open pidfd_getfd pidfd_send_signal kill tkill unshare setns "
+    # Large and often faulty parts of the kernel that no library of ours needs.
+    "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd "
+    "keyctl add_key request_key fanotify_init personality quotactl "
+    # File systems and files by other ways than Landlock watches.
+    "mount umount2 pivot_root chroot move_mount open_tree fsopen fsmount fsconfig fspick "
+    "mount_setattr name_to_handle_at open_by_handle_at memfd_create memfd_secret "
+    # Memory and messages that outlive the process.
+    "shmget shmat shmctl msgget msgsnd semget mq_open "
+    # The machine itself.
+    "init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct "
+    "settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname syslog "
+    "iopl ioperm modify_ldt "
+)
 
 
 def write_only(fd: int, size: int) -> tuple[Allow, ...]:
@@ -110,7 +139,12 @@ def leave_no_core() -> None:
 
 
 def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
-    """Stage 1: give up privileges, dumps and file writes. Reading files stays possible.
+    """Stage 1: give up privileges, dumps, file writes, and other programs and processes.
+
+    What remains, because models load and cameras open after it: reading files, opening `devices`,
+    memory of every kind, and the network as a client (a camera may be a network camera; which one
+    it is comes later, so take it away with `deny` then). A TCP server is impossible where Landlock
+    is version 4, signals and abstract sockets of others are out of reach where it is version 6.
 
     Args:
         open_files: RLIMIT_NOFILE from now on.
@@ -128,7 +162,27 @@ def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, open_files)
-    return _landlock(_FS_WRITES, devices, everything=False)
+    abi = _landlock(_FS_WRITES, devices, _BIND)
+    deny(_NEVER)
+    return abi
+
+
+def deny(syscalls: str) -> None:
+    """Between the stages: from here on these system calls fail with EPERM.
+
+    An error and not death, because libraries try things that they can do without.
+
+    Args:
+        syscalls: names, separated by spaces.
+
+    Raises:
+        ConfigError: the filter could not be loaded.
+    """
+    with _filter("ALLOW") as rules:
+        for name in syscalls.split():
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
+        # Its arguments lie in memory, where no filter sees them; absent, libc takes clone.
+        rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
 
 
 def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
@@ -144,12 +198,9 @@ def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
         ConfigError: the filter could not be loaded.
     """
     check_available()
-    _landlock(_FS_WRITES | _FS_READS, (), everything=True)
+    _landlock(_FS_WRITES | _FS_READS, (), _BIND | _CONNECT)
     _limit(resource.RLIMIT_NOFILE, open_files)
-    rules = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
-    try:
-        rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
-        rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
+    with _filter("KILL_PROCESS") as rules:
         for fd in (1, 2):
             to_std = pyseccomp.Arg(0, pyseccomp.EQ, fd)
             rules.add_rule(pyseccomp.ERRNO(errno.EBADF), "write", to_std)
@@ -158,6 +209,17 @@ def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
         for rule in allowed:
             arguments = [pyseccomp.Arg(*argument) for argument in rule.args]
             rules.add_rule(pyseccomp.ALLOW, rule.syscall, *arguments)
+
+
+@contextlib.contextmanager
+def _filter(otherwise: str) -> Iterator[Any]:
+    """Hand out an empty filter, and load it once it is filled."""
+    check_available()
+    try:
+        rules = pyseccomp.SyscallFilter(getattr(pyseccomp, otherwise))
+        rules.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
+        rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
+        yield rules
         rules.load()
     except OSError as error:
         raise ConfigError(
@@ -180,6 +242,8 @@ _FS_READS = 0b1100  # READ_FILE READ_DIR
 _FS_WRITES = 0b1111111110011  # EXECUTE WRITE_FILE REMOVE_* MAKE_*
 _FS_BY_ABI = ((2, 1 << 13), (3, 1 << 14), (5, 1 << 15))  # REFER, TRUNCATE, IOCTL_DEV
 _FS_DEVICE = 1 << 1 | 1 << 15  # WRITE_FILE IOCTL_DEV
+_BIND, _CONNECT = 1 << 0, 1 << 1  # TCP
+_SCOPES = 0b11  # abstract sockets and signals
 
 
 class _PathBeneath(ctypes.Structure):
@@ -187,19 +251,18 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-def _landlock(access: int, devices: Iterable[Path], *, everything: bool) -> int:
-    """Deny `access` (and what newer ABIs add) everywhere but on `devices`."""
+def _landlock(access: int, devices: Iterable[Path], network: int) -> int:
+    """Deny `access` (and what newer ABIs add) everywhere but on `devices`, and `network`."""
     abi = int(_libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION))
     if abi < 1:
         return 0
     for since, right in _FS_BY_ABI:
         access |= right if abi >= since else 0
-    # Network from ABI 4, abstract sockets and signals from 6: only once no camera is left to open.
     attributes = [access]
-    if everything and abi >= 4:
-        attributes.append(0b11)
-    if everything and abi >= 6:
-        attributes.append(0b11)
+    if abi >= 4:
+        attributes.append(network)
+    if abi >= 6:
+        attributes.append(_SCOPES)
     packed: Any = (ctypes.c_uint64 * len(attributes))(*attributes)
     ruleset = int(_libc.syscall(_LANDLOCK_CREATE, packed, ctypes.sizeof(packed), 0))
     if ruleset < 0:

@@ -10,6 +10,8 @@ class DeathCertificate:
     """Facts the pool observed from outside (kernel's word, not the worker's).
 
     `exit_code` is 0..255, or -N when signal N ended it. `lifetime_ms` counts from job to exit.
+    `seccomp_mode` is 2 once the lock was on, and 0 before: the lighter filters that a spare waits
+    under do not count (needs Linux 5.9, which tells how many filters there are).
     `landlock_abi` and `dumpable` cannot be seen from outside: the worker read them from the
     kernel and reported them with READY, before anything personal reached it. `bytes_in` counts
     the job; the 32-byte key goes round the gate.

@@ -14,6 +14,7 @@ from pathlib import Path
 from gate.errors import ProtocolViolation, VerifierFault
 from gate.verifier.certificate import DeathCertificate
 from gate.verifier.job import Job
+from gate.verifier.locking import FILTERS
 from gate.verifier.pipeline import GUIDANCE_MAX
 from gate.verifier.wire import NONCE_BYTES, RECORD_BYTES, Answer, Kind, Verdict, decode
 from gate.verifier.wire import read_standing as _read_standing
@@ -154,6 +155,8 @@ class VerifierRun:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         ended_s = time.monotonic()
         status = _status(self.pid)
+        # The gate may itself run under filters of its container, which its children inherit.
+        filters = status.get("Seccomp_filters", 0) - _status(os.getpid()).get("Seccomp_filters", 0)
         core, file = (_limit(self.pid, r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE))
         with self._reaping:
             exit_code = self._process.wait()
@@ -163,7 +166,7 @@ class VerifierRun:
             lifetime_ms=int((ended_s - (self._began_s or ended_s)) * 1000),
             threads=max(self._threads, status.get("Threads", 0)),
             no_new_privs=status.get("NoNewPrivs") == 1,
-            seccomp_mode=status.get("Seccomp", 0),
+            seccomp_mode=status.get("Seccomp", 0) if filters >= FILTERS else 0,
             landlock_abi=self._landlock_abi,
             dumpable=self._dumpable,
             core_limit_bytes=core,
@@ -229,7 +232,7 @@ class VerifierRun:
 
 def _status(pid: int) -> dict[str, int]:
     """Return the numeric lines of /proc/PID/status that a certificate needs."""
-    wanted = ("Threads", "NoNewPrivs", "Seccomp")
+    wanted = ("Threads", "NoNewPrivs", "Seccomp", "Seccomp_filters")
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

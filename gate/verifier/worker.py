@@ -1,15 +1,22 @@
 """The verifier process: `python -I -B -m gate.verifier.worker PACK DIR PARENT JOB KEY RESULT`.
 
-One life: load, harden, wait; one job, one key, one camera; lock; look; one verdict of 16 bytes;
+One life: load, harden, wait; one job, one camera; lock; one key; look; one verdict of 16 bytes;
 gone. The numbered steps in `main` are the whole of it.
+
+The key is read behind the lock, because opening a network camera already parses what the camera
+sends. Until then it lies in the pipe, out of this memory but within reach of code that took the
+process over: a network camera must be one you trust. With every other camera there is no network
+from the job on, so such code could say nothing but 16-byte records.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import sys
+import termios
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -29,6 +36,7 @@ from gate.template.envelope import Envelope, open_envelope
 from gate.template.protection import protect
 from gate.template.wrapping import CONTENT_KEY_BYTES
 from gate.verifier.job import JOB_MAX, Job
+from gate.verifier.locking import OPEN_FILES, camera_devices, camera_rules, narrow
 from gate.verifier.pipeline import Guide, Look, LookRules, Seen
 from gate.verifier.rehearsal import rehearse
 from gate.verifier.wire import NONCE_BYTES, RECORD_BYTES, Answer, Kind, Verdict, encode, standing
@@ -38,7 +46,6 @@ from models.pack import Pack, load_pack
 from models.perceive import perceive
 from models.types import Advice, Reference, Sighting
 
-OPEN_FILES = 64
 KEY_WAIT_MS = 2000
 STALL_MS = 1000
 """A camera that gives no frame for so long is broken."""
@@ -71,12 +78,12 @@ def main(arguments: list[str]) -> Exit:
         return Exit.EXTRA_THREAD
     # 3. Stage 1 of the sandbox, before anything personal can arrive.
     try:
-        landlock_abi = sandbox.harden(OPEN_FILES, sorted(Path("/dev").glob("video*")))
+        landlock_abi = sandbox.harden(OPEN_FILES, camera_devices())
     except ConfigError:
         return Exit.NO_SANDBOX
     code = standing(landlock_abi, dumpable=sandbox.is_dumpable())
     os.write(result_fd, encode(Answer(Kind.READY, code, bytes(NONCE_BYTES))))
-    # 4. Wait for the one job.
+    # 4. Wait for the one job. It brings the envelope, which is ciphertext until step 7.
     data = _read_all(job_fd, JOB_MAX + 1)
     if data == b"":
         return Exit.DONE
@@ -85,11 +92,12 @@ def main(arguments: list[str]) -> Exit:
         job = Job.decode(data)
     except ProtocolViolation:
         return Exit.BAD_JOB
-    # 5. The content key, straight from the key agent; then the camera. No frame is read yet.
-    started = _start(job, key_fd, pack)
-    # 6. Stage 2: whatever happens from here on can only compute, read and write 16 bytes.
-    camera_means = Means.MEMORY if isinstance(started, Verdict) else means(job.camera)
+    # 5. The camera, if a key waits in the pipe. Neither key nor frame is read yet.
+    camera_means = _means(job)
     try:
+        narrow(camera_means)
+        started = _start(job, key_fd, pack)
+        # 6. Stage 2: whatever happens from here on can only compute, read and write 16 bytes.
         _lock(result_fd, camera_means)
     except ConfigError:
         return Exit.NO_SANDBOX
@@ -97,9 +105,11 @@ def main(arguments: list[str]) -> Exit:
     def answer(kind: Kind, code: int) -> None:
         os.write(result_fd, encode(Answer(kind, code, job.nonce)))
 
-    # 7. Decrypt, look, and answer once.
+    # 7. The content key, straight from the key agent: decrypt, look, and answer once.
     verdict = (
-        started if isinstance(started, Verdict) else _judge(job, *started, pack, answer, now_ms)
+        started
+        if isinstance(started, Verdict)
+        else _judge(job, key_fd, started, pack, answer, now_ms)
     )
     answer(Kind.VERDICT, verdict)
     return Exit.DONE
@@ -112,41 +122,43 @@ def _load(pack_name: str, pack_dir: Path) -> Pack:
     return pack
 
 
-def _start(job: Job, key_fd: int, pack: Pack) -> tuple[bytes, Camera] | Verdict:
-    """Return content key and opened camera, or why there will be no look."""
-    content_key = _read_key(key_fd)
-    if content_key is None:
+def _means(job: Job) -> Means:
+    """Return what the camera needs; the least when there is no such camera."""
+    try:
+        return means(job.camera)
+    except DeviceFault:
+        return Means.MEMORY
+
+
+def _start(job: Job, key_fd: int, pack: Pack) -> Camera | Verdict:
+    """Return the opened camera, or why there will be no look."""
+    if not _key_waits(key_fd):
         return Verdict.NO_KEY
     if job.context.model_id != pack.model_id or job.context.aux_hash != sha256(job.template_aux):
         return Verdict.TEMPLATE_REJECTED
     try:
-        return content_key, open_camera(job.camera)
+        return open_camera(job.camera)
     except DeviceFault:
         return Verdict.CAMERA_FAULT
 
 
 def _lock(result_fd: int, camera: Means) -> None:
-    rules = [*sandbox.COMPUTE, *sandbox.write_only(result_fd, RECORD_BYTES)]
-    open_files = 0
-    if camera is Means.DEVICE:
-        rules += sandbox.V4L2
-    elif camera is Means.NETWORK:
-        rules += sandbox.OPEN_SOCKETS
-        # poll() counts its descriptors against this limit.
-        open_files = OPEN_FILES
-    sandbox.lock(rules, open_files)
+    rules, open_files = camera_rules(camera)
+    sandbox.lock(
+        (*sandbox.COMPUTE, *rules, *sandbox.write_only(result_fd, RECORD_BYTES)), open_files
+    )
 
 
 def _judge(
     job: Job,
-    content_key: bytes,
+    key_fd: int,
     camera: Camera,
     pack: Pack,
     answer: Callable[[Kind, int], None],
     now_ms: Callable[[], float],
 ) -> Verdict:
     try:
-        reference = _open_reference(job, content_key, pack)
+        reference = _open_reference(job, _read_key(key_fd), pack)
         answer(Kind.CAMERA_ON, 0)
         return _look(job, reference, camera, pack, answer, now_ms)
     except TemplateRejected:
@@ -218,20 +230,22 @@ def _read_all(fd: int, limit: int) -> bytes:
     return data
 
 
-def _read_key(fd: int) -> bytes | None:
-    """Return exactly 32 bytes and then end of file, or None."""
-    ready = select.poll()
-    ready.register(fd, select.POLLIN)
-    key, end_s = b"", time.monotonic() + KEY_WAIT_MS / 1000
-    while len(key) <= CONTENT_KEY_BYTES:
-        if not ready.poll(max(0.0, (end_s - time.monotonic()) * 1000)):
-            return None
-        chunk = os.read(fd, CONTENT_KEY_BYTES + 1 - len(key))
-        if chunk == b"":
-            break
-        key += chunk
+def _key_waits(fd: int) -> bool:
+    """Whether a whole key lies in the pipe and nobody can add to it. Reads nothing."""
+    ended = select.poll()
+    # No event asked for: only the hang-up counts, when key agent and gate have closed their ends.
+    ended.register(fd, 0)
+    if not ended.poll(KEY_WAIT_MS):
+        return False
+    waiting = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder) == CONTENT_KEY_BYTES
+
+
+def _read_key(fd: int) -> bytes:
+    """Return the key that waits. Never blocks: the pipe has no writer any more."""
+    content_key = os.read(fd, CONTENT_KEY_BYTES)
     os.close(fd)
-    return key if len(key) == CONTENT_KEY_BYTES else None
+    return content_key
 
 
 if __name__ == "__main__":

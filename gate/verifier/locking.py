@@ -1,0 +1,43 @@
+"""What each kind of camera leaves a locked process, for verifier and enrolment alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firmware_bridge.camera_source import Means
+from gate import sandbox
+from gate.sandbox import Allow
+
+OPEN_FILES = 64
+"""RLIMIT_NOFILE of a process that still opens models and a camera."""
+FILTERS = 3
+"""How many seccomp filters are on once locked: of `sandbox.harden`, `narrow` and `sandbox.lock`."""
+
+
+def camera_devices() -> list[Path]:
+    """Return the files of this machine's local cameras, for `sandbox.harden`."""
+    return sorted(Path("/dev").glob("video*"))
+
+
+def narrow(camera: Means) -> None:
+    """Take the network from a process whose camera is none. Before the camera opens.
+
+    With it, whatever a local camera, a video file or a photograph makes a decoder do cannot
+    leave over a socket, even before the lock.
+
+    Raises:
+        ConfigError: see `sandbox.deny`.
+    """
+    sandbox.deny(sandbox.SERVING if camera is Means.NETWORK else sandbox.NETWORK)
+
+
+def camera_rules(camera: Means) -> tuple[tuple[Allow, ...], int]:
+    """Return what reading an opened camera needs: rules on top of COMPUTE, and RLIMIT_NOFILE."""
+    match camera:
+        case Means.MEMORY | Means.FILE:
+            return (), 0
+        case Means.DEVICE:
+            return sandbox.V4L2, 0
+        case Means.NETWORK:
+            # poll() counts its descriptors against the limit; with 0 it fails with EINVAL.
+            return sandbox.OPEN_SOCKETS, OPEN_FILES
