@@ -23,6 +23,7 @@ from gate.errors import VerifierFault
 from gate.ledger.record import Decided, FaultCode, Moved, Stopped, VerifierDied
 from gate.passage import events as ev
 from gate.passage import pin_leg
+from gate.passage.card_field import CardField
 from gate.passage.decision import Decision, DenyReason
 from gate.passage.face_leg import FaceLeg, View
 from gate.passage.health import health
@@ -116,10 +117,9 @@ class Runner:
         self._shown: KioskView | None = None
         self._card_only = False
         self._spare_seen_s = float("-inf")
-        self._field_free = threading.Event()
         self._log = LaneLog(lane.log, utc_now, monotonic_s)
+        self._field = CardField(lane.reader, self._log, self._tapped)
         self._agent_alive = True
-        self._ended = threading.Event()
 
     # ---- for other threads ------------------------------------------------------------------
 
@@ -139,10 +139,8 @@ class Runner:
 
     def run(self) -> None:
         """Run until stopped. Every exception of one step is a denial, never the end of the lane."""
-        field = threading.Thread(target=self._watch_field, name="card-field", daemon=True)
-        self._field_free.set()
-        field.start()
         self._state_since_s = self._now_s()
+        self._field.start()
         try:
             while self._session.state is not State.STOPPED:
                 try:
@@ -150,10 +148,9 @@ class Runner:
                         self._handle(event)
                 except Exception as error:  # what is undone ends with its state's deadline
                     self._log.internal(error)
-                    self._ended.wait(HEALTH_EVERY_S)
+                    time.sleep(HEALTH_EVERY_S)
         finally:
-            self._ended.set()
-            field.join(timeout=3.0)
+            self._field.end()
             self._forget()
             self._log.append(Stopped(clean=self._session.state is State.STOPPED))
 
@@ -198,7 +195,7 @@ class Runner:
             self._show()
         finally:
             if before not in AT_REST and self._session.state in AT_REST:
-                self._field_free.set()
+                self._field.free()
 
     def _carry_out(self, effect: ev.Effect) -> None:
         match effect:
@@ -390,25 +387,9 @@ class Runner:
             self._under_way = False
             self._on_passage(self._report)
 
-    def _watch_field(self) -> None:
-        while not self._ended.is_set():
-            if not self._field_free.wait(0.2):
-                continue
-            try:
-                channel = self._lane.reader.wait_for_card(timeout_s=0.3)
-            except Exception:  # no card is read until the reader is back
-                self._log.once(FaultCode.READER, present=True)
-                self._ended.wait(1.0)
-                continue
-            self._log.once(FaultCode.READER, present=False)
-            if channel is None:
-                continue
-            if self._ended.is_set():
-                channel.close()
-                return
-            self._field_free.clear()
-            self._channel = channel
-            self._post(-1, ev.Tapped())
+    def _tapped(self, channel: CardChannel) -> None:
+        self._channel = channel
+        self._post(-1, ev.Tapped())
 
     # ---- health -----------------------------------------------------------------------------
 
