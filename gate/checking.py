@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gate.card.reader import Trust
 from gate.host_conditions import host_conditions
-from gate.settings import load_settings
+from gate.settings import Settings, load_settings
+from gate.status_refresh import newest_seen
 from gate.wiring import load_documents
 
 
@@ -20,13 +22,12 @@ def check(config: Path) -> list[tuple[str, str]]:
     now = datetime.now(UTC)
     documents = load_documents(settings, now)
     host = host_conditions()
-    status = documents.trust.status_list(now)
     return [
         ("gate", f"{settings.gate.id}, mode {settings.gate.mode}"),
         ("models", f"pack {settings.models.pack}, every file has its SHA-256"),
         ("policy", f"zone {documents.policy.gate_zone}, sha256 {documents.policy.sha256}"),
         ("face lane", documents.face_mode(now).line),
-        ("status list", "signed and readable" if status else "NOT usable: every card is refused"),
+        ("status list", _status_line(settings, documents.trust, now)),
         ("ledger key", documents.signer.vkey),
         ("turnstile", f"osdp on {settings.turnstile.port} at {settings.turnstile.baud} baud"),
         ("camera", settings.camera.source),
@@ -35,3 +36,14 @@ def check(config: Path) -> list[tuple[str, str]]:
             ", ".join(f"{name} {'yes' if on else 'NO'}" for name, on in vars(host).items()),
         ),
     ]
+
+
+def _status_line(settings: Settings, trust: Trust, now: datetime) -> str:
+    found, newest = trust.status_list(now), newest_seen(settings.gate.data_dir)
+    if found is None:
+        return "NOT usable: every card is refused"
+    if newest is not None and found.issued_at < newest:
+        return "OLDER than one seen before: every card is refused"
+    if not found.is_fresh(now):
+        return "NOT fresh: every card is refused"
+    return "signed and readable"

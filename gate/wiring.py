@@ -149,6 +149,9 @@ def assemble(
         settings.ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         ledger = Ledger.open(settings.ledger.path, documents.signer, documents.signer.name)
         stack.callback(ledger.close)
+        status = StatusRefresh(
+            settings.card.status_list, documents.trust, settings.gate.data_dir, utc_now()
+        )
         keys = SupervisedKeyAgent(partial(KeyAgent.start, settings.keys.template_keys))
         stack.callback(keys.close)
         verifiers = VerifierPool(
@@ -169,14 +172,13 @@ def assemble(
         stack.callback(turnstile.close)
         antenna = AntennaServer(Path(settings.card.reader.removeprefix("socket:")))
         stack.callback(antenna.close)
-        status = StatusRefresh(settings.card.status_list, documents.trust)
 
         def card_checks(channel: ApduChannel, now: datetime) -> VerifiedCard | Refused:
-            status.refresh()
+            status.refresh(now)
             return read_card(channel, documents.reader, documents.trust, now, random_bytes)
 
         def still_stands(card: VerifiedCard, now: datetime) -> Consent | CardRefusal:
-            status.refresh()
+            status.refresh(now)
             return card_stands(card, documents.trust, now)
 
         live = LiveView(

@@ -20,7 +20,7 @@ from gate.card.nfc import Nfc
 from gate.card.request import build_device_request
 from gate.card.response import Expectation, standing, verify_response
 from gate.card.session import Cipher, Transcript
-from gate.card.status_list import StatusList, open_status_list
+from gate.card.status_list import StatusList, open_status_list, read_token
 from gate.card.trust import is_authority, is_demo, is_reader, load_certificate, p256_key
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
@@ -72,7 +72,8 @@ class ReaderIdentity:
 class Trust:
     """Whom this gate believes about cards. Safe to share between threads.
 
-    `status` may be assigned at run time with a newer status list token. A token that does not
+    `status` may be assigned at run time with another status list token; that it is a newer one
+    is gate.status_refresh's to see. A token that does not
     verify counts as no list: every card is then refused with STATUS_STALE, never let through.
 
     Args:
@@ -127,7 +128,7 @@ class Trust:
         roots = load_certificates(iaca_path)
         signer = load_certificates(status_signer_path)[0]
         try:
-            status = None if status_path is None else status_path.read_bytes()
+            status = None if status_path is None else read_token(status_path)[0]
         except OSError as error:
             raise ConfigError(
                 f"status list {status_path} cannot be read ({error.strerror})",
@@ -155,18 +156,27 @@ class Trust:
         The signature is checked once a token; `exp` is checked by the caller at every card.
         """
         token = self._status
-        if token is None:
-            return None
-        if not self._signer.not_valid_before_utc <= now <= self._signer.not_valid_after_utc:
+        if token is None or not self._signer_is_valid(now):
             return None
         opened = self._opened
         if opened is None or opened[0] is not token:
-            try:
-                opened = (token, open_status_list(token, p256_key(self._signer)))
-            except MalformedCbor:
-                opened = (token, None)
-            self._opened = opened
+            opened = self._opened = (token, self.verify_status(token, now))
         return opened[1]
+
+    def verify_status(self, token: bytes, now: datetime) -> StatusList | None:
+        """Return the list of a token without taking it into use, or None when it does not verify.
+
+        Its dates are the caller's to judge.
+        """
+        if not self._signer_is_valid(now):
+            return None
+        try:
+            return open_status_list(token, p256_key(self._signer))
+        except MalformedCbor:
+            return None
+
+    def _signer_is_valid(self, now: datetime) -> bool:
+        return self._signer.not_valid_before_utc <= now <= self._signer.not_valid_after_utc
 
 
 def read_card(

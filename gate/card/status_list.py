@@ -6,10 +6,14 @@ Every gate holds the whole list, so nobody learns which card was shown where.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +34,9 @@ CLAIM_TTL: Final = 65534
 MAX_TOKEN_BYTES: Final = 256 * 1024
 MAX_INFLATED_BYTES: Final = 256 * 1024
 """A million credentials at two bits each."""
+
+Stamp = tuple[int, int, int, int]
+"""Which state of a file was read: device, inode, size, nanoseconds of its last change."""
 
 
 class Status(IntEnum):
@@ -69,6 +76,33 @@ class StatusList:
             raise IndexError("the status list has no such entry")
         byte = self.entries[index // per_byte]
         return byte >> (index % per_byte * self.bits) & ((1 << self.bits) - 1)
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return the stamp of a file's state."""
+    return found.st_dev, found.st_ino, found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
+def read_token(path: Path) -> tuple[bytes, Stamp]:
+    """Return the bytes of a status list file and the state they were read in.
+
+    Never waits, and never reads more than a list can have. A symbolic link is followed: whoever
+    publishes lists may switch links, and the signature says what counts.
+
+    Raises:
+        OSError: absent, unreadable, not a regular file, or too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        # The tag stands before the bytes that have the cap.
+        most = len(COSE_SIGN1_TAG) + MAX_TOKEN_BYTES
+        token = file.read(most + 1) if found.st_size <= most else None
+        if token is None or len(token) > most:
+            raise OSError(errno.EFBIG, f"larger than {MAX_TOKEN_BYTES} bytes")
+    return token, stamp_of(found)
 
 
 def open_status_list(token: bytes, signer: ec.EllipticCurvePublicKey) -> StatusList:

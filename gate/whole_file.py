@@ -1,0 +1,40 @@
+"""Files that are replaced whole or not at all, with the mode they should have."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write a file atomically and durably: readers see the old content or the new one.
+
+    Args:
+        path: the file; its folder must exist.
+        content: all of it.
+        mode: permissions, whatever the umask is.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable; the old file is unharmed.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
