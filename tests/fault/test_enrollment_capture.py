@@ -147,6 +147,15 @@ def test_an_unreadable_image_is_named(people: People, tmp_path: Path, content: b
     assert children() == []
 
 
+def test_a_pipe_for_a_photograph_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    nobody = People(ModelPack("edge", tmp_path / "absent"), (), pipe)
+    with pytest.raises(EnrolmentRefused, match=r"pipe\.jpg is not a readable image"):
+        look(nobody, pipe)
+    assert children() == []
+
+
 def test_missing_files_and_models_are_clear(tmp_path: Path) -> None:
     absent = People(ModelPack("edge", tmp_path / "absent"), (), tmp_path / "x.jpg")
     with pytest.raises(EnrolmentRefused, match=r"x\.jpg is not a readable image"):

@@ -38,6 +38,17 @@ sandbox.lock([*sandbox.COMPUTE, *sandbox.write_only(result, 16)])
 HARDEN = """
 sandbox.harden(64)
 """
+NETWORK_CAMERA = """
+from firmware_bridge.camera_source import Means
+from gate.verifier.locking import camera_rules, narrow
+import select
+there, here = socket.socketpair()
+here.send(b'frame')
+sandbox.harden(64)
+narrow(Means.NETWORK)
+rules, open_files = camera_rules(Means.NETWORK)
+sandbox.lock([*sandbox.COMPUTE, *rules, *sandbox.write_only(result, 16)], open_files)
+"""
 ATTEMPTS = {
     "create a file": "os.open(scratch + '/new', os.O_WRONLY | os.O_CREAT); arrived(True)",
     "append to a file": "os.open(scratch + '/old', os.O_WRONLY | os.O_APPEND); arrived(True)",
@@ -109,6 +120,79 @@ def test_the_lock_kills_it(tmp_path: Path, attempt: str) -> None:
     assert code == -signal.SIGSYS
     assert said == b""
     assert not (tmp_path / "new").exists()
+
+
+EARLY = (
+    "fork",
+    "start a thread",
+    "execute a program",
+    "trace its parent",
+    "make a memory file",
+    "make a System V segment",
+)
+"""What stage 1 already denies."""
+
+
+@pytest.mark.parametrize("attempt", EARLY)
+def test_stage_one_refuses_other_programs_and_processes(tmp_path: Path, attempt: str) -> None:
+    said = run(
+        tmp_path,
+        HARDEN
+        + f"""
+try:
+    {ATTEMPTS[attempt]}
+except (OSError, RuntimeError):
+    arrived(False)
+""",
+    )
+    assert said == (0, b"F" * 16)
+
+
+CLIENT = ("connect over TCP", "send over UDP", "connect to a Unix socket", "make a socket")
+
+
+@pytest.mark.parametrize("camera", ["MEMORY", "FILE", "DEVICE", "NETWORK"])
+@pytest.mark.parametrize("attempt", CLIENT)
+def test_only_a_network_camera_leaves_the_network_open(
+    tmp_path: Path, attempt: str, camera: str
+) -> None:
+    said = run(
+        tmp_path,
+        HARDEN
+        + f"""
+from firmware_bridge.camera_source import Means
+from gate.verifier.locking import narrow
+narrow(Means.{camera})
+try:
+    {ATTEMPTS[attempt]}
+except OSError:
+    arrived(False)
+""",
+    )
+    assert said == (0, (b"E" if camera == "NETWORK" else b"F") * 16)
+
+
+def test_behind_the_lock_a_network_camera_is_still_heard_and_answered(tmp_path: Path) -> None:
+    body = """
+waiting = select.poll()
+waiting.register(there, select.POLLIN)
+ready = waiting.poll(1000)
+arrived(bool(ready) and there.recv(9) == b'frame' and there.send(b'more') == 4)
+"""
+    assert run(tmp_path, NETWORK_CAMERA + body) == (0, b"E" * 16)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        *(ATTEMPTS[name] for name in CLIENT),
+        "udp.sendmsg([b'x'], [], 0, ('127.0.0.1', 9)); arrived(True)",
+        "there.sendmsg([b'x']); arrived(True)",
+        "here.listen(); arrived(True)",
+    ],
+)
+def test_behind_the_lock_no_other_address_is_reached(tmp_path: Path, attempt: str) -> None:
+    assert run(tmp_path, NETWORK_CAMERA + attempt) == (-signal.SIGSYS, b"")
 
 
 def test_a_record_of_the_right_size_gets_out(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from firmware_bridge.camera import FolderCamera, open_camera
+from firmware_bridge.camera import FolderCamera, open_camera, read_image_file
 from firmware_bridge.camera_source import Means, means, named_source
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.sim.camera import Misbehaviour, SimCamera
@@ -185,3 +186,17 @@ def test_a_path_needs_no_kind(tmp_path: Path) -> None:
     assert named_source("rtsp://camera/door") == "rtsp://camera/door"
     with pytest.raises(DeviceFault, match="no known kind"):
         named_source(str(tmp_path / "absent.mp4"))
+
+
+def test_a_pipe_in_a_folder_is_a_fault_and_not_a_wait(photos: Path) -> None:
+    os.mkfifo(photos / "d.png")
+    with pytest.raises(DeviceFault, match="is not a file"):
+        open_camera(f"folder:{photos}")
+
+
+def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(bytes(11))
+    assert read_image_file(photo, 11) == bytes(11)
+    with pytest.raises(OSError, match="too large"):
+        read_image_file(photo, 10)
