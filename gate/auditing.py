@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,27 +14,55 @@ from gate.exit_codes import ExitCode
 from gate.ledger.export import export
 from gate.ledger.verify import verify_export, verify_store
 
+_NOTE_BYTES_MAX = 64 * 1024
 
-def verify(path: Path, vkey: str, *, as_json: bool) -> ExitCode:
+
+def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -> ExitCode:
     """Verify a log file or an export; print what was found.
 
+    Args:
+        path: the log file, or an export folder.
+        vkey: the verifier key.
+        as_json: print the result for machines.
+        kept: files that each hold one signed checkpoint of this log, kept from before.
+
     Raises:
-        ConfigError: there is nothing at `path`.
+        ConfigError: there is nothing at `path`, or a kept checkpoint cannot be read.
     """
     if not path.exists():
         raise ConfigError(f"{path} does not exist", "name a log file or an export folder")
-    report = verify_export(path, vkey) if path.is_dir() else verify_store(path, vkey)
+    notes = [_note(file) for file in kept]
+    check = verify_export if path.is_dir() else verify_store
+    report = check(path, vkey, notes)
     out = Console()
     if as_json:
         out.print_json(json.dumps(asdict(report)))
     else:
         verdict = "VERIFIED" if report.ok else "NOT VERIFIED"
         out.print(f"{verdict}: {report.size} records, root {report.root_hex}", highlight=False)
+        for file, fits in zip(kept, report.kept, strict=True):
+            answer = "this log continues it" if fits else "NOT of this log"
+            out.print(
+                f"  kept checkpoint {file}: {answer}", highlight=False, markup=False, soft_wrap=True
+            )
         for problem in report.problems:
             out.print(f"  problem: {problem}", highlight=False, markup=False)
         for name, count in sorted(report.counts.items()):
             out.print(f"  {name:<28} {count}", highlight=False)
     return ExitCode.OK if report.ok else ExitCode.NO
+
+
+def _note(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_NOTE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"the kept checkpoint {file} cannot be read: {error.strerror}",
+            "name the file 'checkpoint' of an earlier export",
+        ) from None
+    # What is no signed note of this log is found as such (step 8).
+    return raw.decode("utf-8", errors="replace") if len(raw) <= _NOTE_BYTES_MAX else ""
 
 
 def export_to(path: Path, folder: Path) -> None:

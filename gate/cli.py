@@ -168,12 +168,24 @@ def models_verify(
 def ledger_verify(
     path: Annotated[Path, typer.Argument(help="A log file, or a folder made by `ledger export`.")],
     vkey: VKey,
+    kept: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--kept",
+            help="A signed checkpoint that you kept from before (the file `checkpoint` of an "
+            "export). May be repeated.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> ExitCode:
-    """Check a log without trusting the gate that wrote it; shares no code with the writer."""
+    """Check a log without trusting the gate that wrote it; shares no code with the writer.
+
+    A log that was cut short or rewritten with the gate's own key verifies by itself. Only a
+    checkpoint that you kept elsewhere shows it: give it with --kept.
+    """
     from gate.auditing import verify
 
-    return verify(path, _vkey_text(vkey), as_json=as_json)
+    return verify(path, _vkey_text(vkey), as_json=as_json, kept=kept or ())
 
 
 @ledger_app.command(name="export")

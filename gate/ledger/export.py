@@ -37,6 +37,7 @@ README = """\
      루트는 RFC 9162 2.1.1의 머클 해시입니다. Go의 golang.org/x/mod/sumdb/note 와 tlog,
      또는 다른 투명성 로그 도구로 직접 확인할 수 있습니다.
   4. 전에 받아 둔 checkpoint가 있으면 함께 넣으십시오. 기록이 잘리거나 바뀌었는지 알 수 있습니다.
+     gate ledger verify 이 폴더 --vkey "키" --kept 보관한_checkpoint (여러 번 쓸 수 있습니다)
      로그 하나만으로는 두 가지 역사를 보여 주는 속임수를 알 수 없습니다.
   5. 이번 checkpoint를 안전한 곳에 보관하십시오.
 
@@ -58,6 +59,7 @@ How to verify
      any other transparency-log tool, can check them.
   4. Add the checkpoints you kept from before: they show a log that was cut or rewritten. A log
      alone cannot show that it tells two people two histories.
+     gate ledger verify THIS_FOLDER --vkey "KEY" --kept KEPT_CHECKPOINT (may be repeated)
   5. Keep this checkpoint in a safe place.
 """
 

@@ -91,7 +91,7 @@ def _verify_file(path: Path, at_rest: bool, vkey: str, key: Key, kept: Sequence[
             problems.add(10, "the file is not a whole SQLite file")
         except UnicodeError:
             problems.add(10, "a text in the file is not text")
-        return problems.report(0, b"", Counter(), ())
+        return problems.report(0, b"", Counter(), (), (False,) * len(kept))
 
 
 def verify_export(folder: Path, vkey: str, kept: Sequence[str] = ()) -> Report:
@@ -184,16 +184,20 @@ def _verify(
             problems.add(3, f"{name} is for {signed_size} entries, but there are {size}")
         elif tree.root(signed_size) != signed_root:
             problems.add(6 if newest else 7, f"{name} has another root than the entries")
+    fits: list[bool] = []
     for index, note in enumerate(kept):
         signed = key.open(note)
+        fits.append(False)
         if signed is None or signed[0] != key.name:
             problems.add(8, f"kept checkpoint {index} is not signed by this log")
         elif signed[1] > size:
             problems.add(8, f"the log was cut: {signed[1]} entries were signed, {size} are left")
         elif tree.root(signed[1]) != signed[2]:
             problems.add(8, f"the log was rewritten: kept checkpoint {index} has another root")
+        else:
+            fits[-1] = True
     order.counts["checkpoints"] = len(notes)
-    return problems.report(size, root, order.counts, tuple(order.policies))
+    return problems.report(size, root, order.counts, tuple(order.policies), tuple(fits))
 
 
 def _at_rest(path: Path) -> bool:

@@ -19,7 +19,8 @@ class Report:
     outcome is not known), `unclean_stops`, `clock_steps_back`, `checkpoints`, and
     `denied.<reason>`, `lane.<lane>`, `moved.<result>`, `crossing.<crossing>`, `fault.<code>`.
     `policies` are the policies the gate said it worked under, in order; compare them with the
-    published ones.
+    published ones. `kept` says of each kept checkpoint, in the order given, whether this log
+    continues it.
     """
 
     ok: bool
@@ -28,6 +29,7 @@ class Report:
     problems: tuple[str, ...]
     counts: Mapping[str, int]
     policies: tuple[str, ...] = ()
+    kept: tuple[bool, ...] = ()
 
 
 class Problems:
@@ -45,8 +47,13 @@ class Problems:
             self._more += 1
 
     def report(
-        self, size: int, root: bytes, counts: Counter[str], policies: tuple[str, ...]
+        self,
+        size: int,
+        root: bytes,
+        counts: Counter[str],
+        policies: tuple[str, ...],
+        kept: tuple[bool, ...],
     ) -> Report:
         """Return the report."""
         shown = [*self._shown, f"and {self._more} more"] if self._more else self._shown
-        return Report(not shown, size, root.hex(), tuple(shown), dict(counts), policies)
+        return Report(not shown, size, root.hex(), tuple(shown), dict(counts), policies, kept)
