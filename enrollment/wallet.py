@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -26,7 +25,7 @@ from gate.card.mdoc import DeviceSigned, Document, IssuerSigned, MobileSecurityO
 from gate.card.request import ItemsRequest, parse_device_request, reader_authentication
 from gate.card.response import device_authentication
 from gate.card.session import Cipher, Transcript
-from gate.card.trust import check_reader, load_certificate, p256_key
+from gate.card.trust import CERTIFICATE_FAULTS, check_reader, load_certificate, p256_key
 from gate.errors import ConfigError, ProtocolViolation
 
 _FILE_VERSION: Final = 1
@@ -199,7 +198,7 @@ class Wallet:
                 for root in cbor.field(content, "reader_roots", list)
             ]
             issuer_signed = cbor.field(content, "issuer_signed", bytes)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, MalformedCbor) as error:
+        except (OSError, MalformedCbor, *CERTIFICATE_FAULTS) as error:
             raise ConfigError(
                 f"wallet {path} cannot be loaded ({type(error).__name__})", "enrol again"
             ) from None

@@ -21,7 +21,14 @@ from gate.card.request import build_device_request
 from gate.card.response import Expectation, standing, verify_response
 from gate.card.session import Cipher, Transcript
 from gate.card.status_list import StatusList, open_status_list, read_token
-from gate.card.trust import is_authority, is_demo, is_reader, load_certificate, p256_key
+from gate.card.trust import (
+    CERTIFICATE_FAULTS,
+    is_authority,
+    is_demo,
+    is_reader,
+    load_certificate,
+    p256_key,
+)
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
 
@@ -231,7 +238,7 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
     """
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, *CERTIFICATE_FAULTS) as error:
         raise ConfigError(
             f"certificate {path} cannot be loaded ({type(error).__name__})",
             "name an existing PEM file in the configuration",

@@ -31,14 +31,16 @@ EKU_READER: Final = ObjectIdentifier("1.0.18013.5.1.6")
 DEMO_UNIT: Final = "DEMO KEYS ONLY"
 """Organisational unit in the subject of every certificate that a demo site makes."""
 
-_CERTIFICATE_FAULTS: Final = (
+CERTIFICATE_FAULTS: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
+    x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
     Warning,  # "python -W error": an odd certificate is then refused as well
 )
+"""Everything that `cryptography` raises for the bytes of a bad certificate."""
 
 
 def load_certificate(der: bytes) -> x509.Certificate | None:
@@ -47,7 +49,7 @@ def load_certificate(der: bytes) -> x509.Certificate | None:
         certificate = x509.load_der_x509_certificate(der)
         _ = certificate.extensions, certificate.subject, certificate.issuer
         key = certificate.public_key()
-    except _CERTIFICATE_FAULTS:
+    except CERTIFICATE_FAULTS:
         return None
     usable = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     return certificate if usable and certificate.version is x509.Version.v3 else None
@@ -135,7 +137,7 @@ def _verifies(
     )
     try:
         chain = verifier.verify(certificate, []).chain
-    except (VerificationError, *_CERTIFICATE_FAULTS):
+    except (VerificationError, *CERTIFICATE_FAULTS):
         return False
     # A root that is shown as a signer is a chain of one, which no profile was applied to.
     return len(chain) == 2
