@@ -122,7 +122,7 @@ def test_a_wallet_with_a_reader_authority_of_another_version(tmp_path: Path) -> 
     path = tmp_path / "person.card"
     Wallet(key, issued, [IACA.certificate], lambda: NOW, RANDOM).save(path)
     raw = path.read_bytes()
-    at = raw.rindex(VERSION) + len(VERSION)  # the authority's, not the document signer's
+    at = raw.index(VERSION) + len(VERSION)  # the authority stands before the card
     path.write_bytes(raw[:at] + b"\x03" + raw[at + 1 :])
     with pytest.raises(ConfigError, match="cannot be loaded"):
         Wallet.load(path, lambda: NOW, RANDOM)
