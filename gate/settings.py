@@ -12,8 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
+from firmware_bridge.camera_source import means
+from firmware_bridge.errors import DeviceFault
 from gate.errors import ConfigError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -26,6 +35,15 @@ def _camera_text(value: object) -> object:
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: object) -> object:
+        """No path of the system and no name can hold a NUL character."""
+        for text in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(text, str) and "\0" in text:
+                raise ValueError("holds a NUL character")
+        return value
 
 
 class GateSection(_Section):
@@ -51,9 +69,28 @@ class CameraSection(_Section):
     bottom as fractions of the frame; nothing outside is processed.
     """
 
-    source: Annotated[str, BeforeValidator(_camera_text), Field(min_length=1)]
+    source: Annotated[str, BeforeValidator(_camera_text), Field(min_length=1, repr=False)]
     zone: tuple[Fraction, Fraction, Fraction, Fraction] = (0.0, 0.0, 1.0, 1.0)
     look_ms: Annotated[int, Field(ge=500, le=7_000)] = 5_000
+
+    @field_validator("source")
+    @classmethod
+    def _is_known(cls, source: str) -> str:
+        try:
+            means(source)
+        except DeviceFault as fault:
+            raise ValueError(fault.diagnostics()) from None
+        return source
+
+    @field_validator("zone")
+    @classmethod
+    def _has_an_inside(
+        cls, zone: tuple[float, float, float, float]
+    ) -> tuple[float, float, float, float]:
+        left, top, right, bottom = zone
+        if not (left < right and top < bottom):
+            raise ValueError("left must be less than right and top less than bottom")
+        return zone
 
 
 class TurnstileSection(_Section):
@@ -136,7 +173,11 @@ def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settin
         raise ConfigError(
             f"cannot read {path}: {error.strerror}", "give --config the path of a gate.toml"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(
+            f"{path} is nested too deeply", "compare it with gate.example.toml"
+        ) from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number of too many digits
         raise ConfigError(
             f"{path} is not TOML: {error}", "compare it with gate.example.toml"
         ) from None
@@ -163,7 +204,13 @@ def _apply_environment(document: dict[str, Any], environ: Mapping[str, str]) -> 
         if key not in keys:
             raise ConfigError(f"{name} names no setting", "unset it or correct its name")
         listed = keys[key].annotation is not str and str(keys[key].annotation).startswith("tuple")
-        document.setdefault(section, {})[key] = value.split(",") if listed else value
+        found = document.setdefault(section, {})
+        if not isinstance(found, dict):
+            raise ConfigError(
+                f"[{section}] is not a table, and {name} replaces a value in it",
+                "compare the file with gate.example.toml",
+            )
+        found[key] = value.split(",") if listed else value
 
 
 NOT_SETTINGS = frozenset(
