@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from firmware_bridge.errors import DeviceFault
 
@@ -45,6 +46,24 @@ def means(source: str) -> Means:
             "use an existing path, 0, v4l2:0, file:PATH, folder:PATH, rtsp://HOST/... or sim:PATH",
         )
     return known[scheme]
+
+
+def shown_source(source: str) -> str:
+    """Return a source for people and logs: of a network camera nothing but its host and port.
+
+    Cameras take names and passwords before the host, in the path and in the query.
+    """
+    if means(source) is not Means.NETWORK:
+        return source
+    try:
+        parts = urlsplit(source)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None:
+        return f"{source.partition(':')[0]}://..."
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}/..."
 
 
 def named_source(text: str) -> str:

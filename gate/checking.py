@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.host_conditions import host_conditions
 from gate.settings import Settings, load_settings
@@ -30,7 +31,7 @@ def check(config: Path) -> list[tuple[str, str]]:
         ("status list", _status_line(settings, documents.trust, now)),
         ("ledger key", documents.signer.vkey),
         ("turnstile", f"osdp on {settings.turnstile.port} at {settings.turnstile.baud} baud"),
-        ("camera", settings.camera.source),
+        ("camera", shown_source(settings.camera.source)),
         (
             "host",
             ", ".join(f"{name} {'yes' if on else 'NO'}" for name, on in vars(host).items()),
