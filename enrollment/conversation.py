@@ -74,13 +74,19 @@ def ask_consent(terminal: Terminal, notice: Notice, *, given: bool) -> bool:
 
 
 def ask_pin(terminal: Terminal, *, from_stdin: bool) -> str:
-    """Return the PIN that the person chose.
+    """Return the PIN that the person chose. Nothing that is typed at a terminal is echoed.
 
     Raises:
         EnrolmentRefused: not 4 to 12 digits, two different entries, or nobody to ask.
     """
     if from_stdin:
-        pin = terminal.stdin.readline().rstrip("\r\n")
+        # One line, as the option says; but whoever types it here is not to be read over the
+        # shoulder.
+        pin = (
+            terminal.read_secret("PIN (4-12): ")
+            if terminal.interactive
+            else terminal.stdin.readline().rstrip("\r\n")
+        )
     elif not terminal.interactive:
         raise EnrolmentRefused(
             "nobody is here to choose a PIN", "run it in a terminal, or pipe it with --pin-stdin"

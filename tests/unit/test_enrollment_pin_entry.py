@@ -1,0 +1,52 @@
+"""A PIN is never echoed: not even with --pin-stdin when a person types it at a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ASK = """
+from enrollment.conversation import ask_pin, this_terminal
+pin = ask_pin(this_terminal(), from_stdin=True)
+print("length", len(pin))
+"""
+PIN = b"60718293"
+
+
+def test_a_pin_typed_with_pin_stdin_is_not_echoed() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", ASK])
+    shown, typed, end_s = b"", False, time.monotonic() + 60.0
+    while b"length" not in shown and time.monotonic() < end_s:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                shown += os.read(terminal, 4096)
+            except OSError:
+                break
+        if not typed and b"PIN" in shown:  # the prompt stands: echo is off
+            os.write(terminal, PIN + b"\n")
+            typed = True
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert typed, shown
+    assert (status, b"length 8" in shown) == (0, True), shown
+    assert PIN not in shown
+
+
+def test_a_piped_pin_is_its_first_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        input=PIN + b"\n1\n",
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"length 8\n", b"")
