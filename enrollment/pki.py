@@ -24,6 +24,7 @@ from gate.card import session
 from gate.card.reader import ReaderIdentity, load_certificates
 from gate.card.trust import DEMO_UNIT, EKU_DOCUMENT_SIGNER, EKU_READER
 from gate.errors import ConfigError
+from gate.whole_file import PUBLIC, write_whole
 
 IACA_MAX: Final = timedelta(days=20 * 365)
 DOCUMENT_SIGNER_MAX: Final = timedelta(days=457)
@@ -144,7 +145,7 @@ def save_pem(
     descriptor = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), PUBLIC)
     return key_path, certificate_path
 
 

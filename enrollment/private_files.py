@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from gate.errors import ConfigError
+from gate.whole_file import PRIVATE, write_whole
 
 
 def make_private_folder(path: Path) -> None:
@@ -32,22 +32,7 @@ def write_private(path: Path, content: bytes) -> None:
         ConfigError: the disk is full or the folder is not writable; the old file is unharmed.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        fresh = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, content, PRIVATE)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written ({error.strerror})", "free the disk or fix permissions"

@@ -17,6 +17,7 @@ from gate.deployment import Approval, Assessment, AssessmentKind, DeploymentReco
 from gate.errors import ConfigError
 from gate.policy import PolicyDocument, load_policy
 from gate.signed_document import Bilingual, signature_path, write_signed
+from gate.whole_file import PUBLIC, write_whole
 
 DEMO_ZONE = "demo-lobby"
 DEFAULT_GROUP = "staff"
@@ -95,7 +96,7 @@ def sign_document(layout: Layout, path: Path, now: datetime, *, demo: bool) -> P
         raw = path.read_bytes()
         signature = signature_path(path)
         before = signature.read_bytes() if signature.exists() else None
-        signature.write_bytes(key.sign(raw))
+        write_whole(signature, key.sign(raw), PUBLIC)
     except OSError as error:
         raise ConfigError(
             f"{path.name}: cannot be signed ({error.strerror})", "check path and permissions"
@@ -110,6 +111,6 @@ def sign_document(layout: Layout, path: Path, now: datetime, *, demo: bool) -> P
         if before is None:
             signature.unlink()
         else:
-            signature.write_bytes(before)
+            write_whole(signature, before, PUBLIC)
         raise
     return path

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from gate.errors import ConfigError
+from gate.whole_file import PUBLIC, write_whole
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 
@@ -64,10 +65,19 @@ def signature_path(path: Path) -> Path:
 
 
 def write_signed(path: Path, document: SignedDocument, key: Ed25519PrivateKey) -> None:
-    """Write the document and its signature."""
+    """Write the document and its signature: readable by all, whatever the umask is.
+
+    Raises:
+        ConfigError: the disk is full or the folder is not writable.
+    """
     raw = document.canonical_bytes()
-    path.write_bytes(raw)
-    signature_path(path).write_bytes(key.sign(raw))
+    try:
+        write_whole(path, raw, PUBLIC)
+        write_whole(signature_path(path), key.sign(raw), PUBLIC)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror})", "free the disk or fix permissions"
+        ) from None
 
 
 def read_signed(

@@ -18,6 +18,7 @@ from typing import IO
 from urllib.parse import quote
 
 from gate.errors import LedgerFault
+from gate.whole_file import PUBLIC
 
 README = """\
 이 폴더는 한 출입 게이트의 전체 기록입니다
@@ -127,6 +128,7 @@ def _write(path: Path, partial: Path) -> int:
 
 
 def _flush(file: IO[bytes]) -> None:
+    os.fchmod(file.fileno(), PUBLIC)
     file.flush()
     os.fsync(file.fileno())
 
