@@ -20,12 +20,18 @@ PIN = b"60718293"
 
 
 def test_a_pin_typed_with_pin_stdin_is_not_echoed() -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execv(sys.executable, [sys.executable, "-c", ASK])
+    terminal, its = pty.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ASK],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    os.close(its)
     shown, typed, end_s = b"", False, time.monotonic() + 60.0
-    while b"length" not in shown and time.monotonic() < end_s:
+    while b"length 8" not in shown and time.monotonic() < end_s:
         if select.select([terminal], [], [], 0.2)[0]:
             try:
                 shown += os.read(terminal, 4096)
@@ -34,8 +40,8 @@ def test_a_pin_typed_with_pin_stdin_is_not_echoed() -> None:
         if not typed and b"PIN" in shown:  # the prompt stands: echo is off
             os.write(terminal, PIN + b"\n")
             typed = True
-    _, status = os.waitpid(pid, 0)
     os.close(terminal)
+    status = asking.wait(60.0)
     assert typed, shown
     assert (status, b"length 8" in shown) == (0, True), shown
     assert PIN not in shown
