@@ -120,7 +120,7 @@ def main() -> None:
         print(json.dumps(result, indent=1))
         return
     print(f"pack {result['pack']}; times in ms")
-    print(f"{'step':<16}{'p50':>9}{'p99':>9}{'n':>6}")
+    print(f"{'step':<16}{'p50':>9}{'p99':>9}{'n':>6}   (p99 of fewer than 100 is the worst)")
     times = result["times_ms"]
     assert isinstance(times, dict)
     for step, row in times.items():
@@ -128,7 +128,7 @@ def main() -> None:
     print("card messages:", json.dumps(result["card_bytes"]))
     memory = result["pss_mb"]
     assert isinstance(memory, dict)
-    print("PSS in MB:", ", ".join(f"{name} {size:.0f}" for name, size in memory.items()))
+    print("PSS in MB:", ", ".join(f"{name}: {size:.0f}" for name, size in memory.items()))
 
 
 if __name__ == "__main__":

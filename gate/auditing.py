@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
+import typer
 
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
 from gate.ledger.export import export
 from gate.ledger.verify import verify_export, verify_store
 
+PROBLEMS_SHOWN = 5
+"""The first break is the one that tells; the rest follows from it."""
 _NOTE_BYTES_MAX = 64 * 1024
 
 
@@ -34,21 +36,20 @@ def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -
     notes = [_note(file) for file in kept]
     check = verify_export if path.is_dir() else verify_store
     report = check(path, vkey, notes)
-    out = Console()
     if as_json:
-        out.print_json(json.dumps(asdict(report)))
-    else:
-        verdict = "VERIFIED" if report.ok else "NOT VERIFIED"
-        out.print(f"{verdict}: {report.size} records, root {report.root_hex}", highlight=False)
-        for file, fits in zip(kept, report.kept, strict=True):
-            answer = "this log continues it" if fits else "NOT of this log"
-            out.print(
-                f"  kept checkpoint {file}: {answer}", highlight=False, markup=False, soft_wrap=True
-            )
-        for problem in report.problems:
-            out.print(f"  problem: {problem}", highlight=False, markup=False)
-        for name, count in sorted(report.counts.items()):
-            out.print(f"  {name:<28} {count}", highlight=False)
+        typer.echo(json.dumps(asdict(report), indent=1))
+        return ExitCode.OK if report.ok else ExitCode.NO
+    verdict = "VERIFIED" if report.ok else "NOT VERIFIED"
+    typer.echo(f"{verdict}: {report.size} records, root {report.root_hex}")
+    for file, fits in zip(kept, report.kept, strict=True):
+        answer = "this log continues it" if fits else "NOT of this log"
+        typer.echo(f"  kept checkpoint {file}: {answer}")
+    for problem in report.problems[:PROBLEMS_SHOWN]:
+        typer.echo(f"  problem: {problem}")
+    if len(report.problems) > PROBLEMS_SHOWN:
+        typer.echo(f"  and {len(report.problems) - PROBLEMS_SHOWN} more problems; see --json")
+    for name, count in sorted(report.counts.items()):
+        typer.echo(f"  {name:<28} {count}")
     return ExitCode.OK if report.ok else ExitCode.NO
 
 

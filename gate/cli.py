@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gate.errors import ConfigError
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
 app = typer.Typer(
@@ -204,10 +205,15 @@ def ledger_export(
 
 def _vkey_text(value: str) -> str:
     """Accept the key itself or the path of a file that holds it."""
-    path = Path(value)
-    if "+" not in value and path.is_file():
-        return path.read_text(encoding="utf-8").strip()
-    return value.strip()
+    if "+" in value:
+        return value.strip()
+    try:
+        return Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{value} is neither a verifier key nor a file that holds one",
+            "give the text NAME+ID+KEY that the operator published, or its file",
+        ) from None
 
 
 def main() -> None:

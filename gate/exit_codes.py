@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -70,7 +71,12 @@ def ends_with_code(name: str) -> Callable[[Callable[P, ExitCode]], Callable[P, N
 
 def _code(name: str, command: Callable[[], ExitCode]) -> ExitCode:
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads our answer has seen enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
     except (GateError, ModelFault, DeviceFault) as error:
         print(f"{name}: {error.diagnostics()}", file=sys.stderr)  # noqa: T201
         return exit_code_of(error)

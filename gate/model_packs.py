@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 
 from gate.exit_codes import ExitCode
 from models.fetch import Progress as Step
@@ -55,26 +55,23 @@ def verify(folder: Path) -> ExitCode:
         ModelFault: the first file that is absent or differs.
     """
     verify_pack(folder)
-    Console(stderr=True).print(f"every file in {folder} has its SHA-256")
+    typer.echo(f"every file in {folder} has its SHA-256")
     return ExitCode.OK
 
 
 def list_packs(*, as_json: bool) -> None:
     """Show every pack of the manifest."""
     packs = manifest().packs
-    console = Console()
     if as_json:
-        console.print_json(json.dumps({name: asdict(spec) for name, spec in packs.items()}))
+        typer.echo(json.dumps({name: asdict(spec) for name, spec in packs.items()}, indent=1))
         return
     for name, spec in packs.items():
         use = "production" if spec.for_production else "NOT for production"
-        console.print(f"[bold]{name}[/] ({use}): {spec.about}")
-        console.print(f"  match_min_cos {spec.match_min_cos}, live_min {spec.live_min}")
-        console.print(f"  thresholds from: {spec.report.command} -> {spec.report.result}")
-        table = Table(box=None, padding=(0, 2))
-        for heading in ("file", "role", "size", "sha256", "licence"):
-            table.add_column(heading, overflow="fold")
+        typer.echo(f"{name} ({use}): {spec.about}")
+        typer.echo(f"  match_min_cos {spec.match_min_cos}, live_min {spec.live_min}")
+        typer.echo(f"  thresholds: {spec.report.result}")
+        typer.echo(f"  measured by: {spec.report.command}")
         for file in spec.files:
-            size = f"{file.size_bytes / 1e6:.1f} MB"
-            table.add_row(file.name, file.role, size, file.sha256[:16] + "…", file.licence)
-        console.print(table)
+            typer.echo(f"  {file.name}: {file.role}, {file.size_bytes / 1e6:.1f} MB")
+            typer.echo(f"    sha256 {file.sha256}")
+            typer.echo(f"    licence {file.licence}")

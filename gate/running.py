@@ -17,6 +17,7 @@ from gate.console.deps import ConsoleDeps
 from gate.console.serve import serve
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
+from gate.ledger.verify.proofs import parse_vkey
 from gate.settings import load_settings
 from gate.wiring import assemble
 
@@ -73,10 +74,11 @@ def serve_console(ledger: Path, vkey: str, host: str, port: int) -> ExitCode:
     """Serve admin and audit pages of one log.
 
     Raises:
-        ConfigError: there is no log file, or the port cannot be had.
+        ConfigError: there is no log file, no verifier key, or the port cannot be had.
     """
     if not ledger.is_file():
         raise ConfigError(f"{ledger} is not a log file", "name the file that [ledger] path names")
+    parse_vkey(vkey)
     app = create_app(ConsoleDeps(ledger, vkey, None, demo=False))
     with until_signal() as ended, serve(app, host, port) as pages:
         Console(stderr=True, highlight=False).print(

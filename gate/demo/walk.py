@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,6 +92,13 @@ def walk(options: Options) -> ExitCode:
     return ExitCode.OK if ok else ExitCode.NO
 
 
+def _beside(name: str) -> str:
+    """Return how a person types a command of this installation."""
+    own = Path(sys.argv[0]).parent / name
+    found = shutil.which(name)
+    return name if found and Path(found).resolve() == own.resolve() else str(own)
+
+
 @contextlib.contextmanager
 def _alone(cache: Path) -> Iterator[None]:
     """Keep two demos apart: they share one folder."""
@@ -117,12 +124,12 @@ def _models(options: Options, cache: Path, show: Show) -> Cast:
         photos = None if options.camera else fetch_sample_photos(cache, report)
         pack = options.pack
         if pack == "auto":
-            given = options.models is not None or "GATE_MODELS_DIR" in os.environ
-            pack = "edge" if given or (cache / "packs" / "edge").is_dir() else "bootstrap"
+            cached = (cache / "packs" / "edge").is_dir()
+            pack = "edge" if options.models is not None or cached else "bootstrap"
         try:
             folder = fetch_pack(pack, cache, options.models, report)
         except ModelFault as fault:
-            if options.pack != "auto" or pack == "bootstrap":
+            if options.pack != "auto" or pack == "bootstrap" or options.models is not None:
                 raise
             show.warn(f"edge pack not complete ({fault.what}); using the bootstrap pack")
             pack = "bootstrap"
@@ -171,7 +178,8 @@ def _verify(stage: Stage, site: Site, show: Show) -> None:
     if not report.ok:
         text = "; ".join(report.problems)
     show.outcome("기록부 검증", "the log verifies", "verified", text, report.ok)
-    show.note("counts", {k: v for k, v in sorted(report.counts.items()) if "." not in k})
+    whole = {name: count for name, count in sorted(report.counts.items()) if "." not in name}
+    show.note("counts", ", ".join(f"{name} {count}" for name, count in whole.items()))
 
 
 def _probe(stage: Stage, site: Site, cast: Cast, base: Path, show: Show) -> None:
@@ -219,7 +227,7 @@ def _serve(stage: Stage, site: Site, port: int, show: Show) -> None:
         out.print("tap a card from another terminal (PIN 4071):", soft_wrap=True)
         for card in (Card.OWNER, Card.PIN_ONLY, Card.REVOKED):
             out.print(
-                f"  enroll tap --card {cards / card.value}.card --to {stage.antenna}",
+                f"  {_beside('enroll')} tap --card {cards / card.value}.card --to {stage.antenna}",
                 soft_wrap=True,
                 markup=False,
             )

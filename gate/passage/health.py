@@ -15,15 +15,23 @@ def health(
     verifier_ready: bool,
     ledger_ok: bool,
 ) -> list[Health]:
-    """Return one line for each part."""
+    """Return one line for each part. What the line cannot tell is not called well."""
+    online = status.link is Link.ONLINE
+    tamper, fire = online and status.tamper, online and status.fire
+    loop = ("fire" if fire else "closed") if online else "unknown while the line is down"
     return [
         Health(
             "turnstile",
-            status.link is Link.ONLINE and not status.tamper,
-            "tamper alarm" if status.tamper else status.link.value,
-            "look at the housing" if status.tamper else "check cable and power of the line",
+            online and not tamper,
+            "tamper alarm" if tamper else status.link.value,
+            "look at the housing" if tamper else "check cable and power of the line",
         ),
-        Health("fire loop", not status.fire, "fire" if status.fire else "closed", "evacuate"),
+        Health(
+            "fire loop",
+            online and not fire,
+            loop,
+            "evacuate; the turnstile frees the way by itself" if fire else "see turnstile",
+        ),
         Health(
             "key agent",
             agent_alive,

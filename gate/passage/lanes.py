@@ -48,23 +48,29 @@ def may_look(card: VerifiedCard | Refused, policy: Policy, face: FaceMode) -> bo
     )
 
 
-def offer(card: VerifiedCard | Refused, policy: Policy, *, look: bool) -> Offer:
+def offer(
+    card: VerifiedCard | Refused, policy: Policy, *, look: bool, pin_locked: bool = False
+) -> Offer:
     """Return the lane of this passage; nothing tells whether its holder declined.
 
     Args:
         card: what the card checks found.
         policy: of this gate.
         look: `may_look` holds and a verifier waits.
+        pin_locked: too many wrong PINs with this card: no use asking for one now.
     """
     if isinstance(card, Refused):
         return CardRejected(REASON_OF[card.step])
     if not policy.allows(card.access_groups):
         return CardRejected(DenyReason.NOT_ALLOWED_HERE)
-    pin_possible = Lane.PIN in policy.lanes and card.pin_verifier is not None
+    has_pin = Lane.PIN in policy.lanes and card.pin_verifier is not None
+    pin_possible = has_pin and not pin_locked
     if look:
         return FaceOffered(pin_possible)
     if pin_possible:
         return PinOffered()
+    if has_pin:
+        return CardRejected(DenyReason.PIN_LOCKED)
     if card.sealed_template is not None and card.consent is Consent.WITHDRAWN:
         return CardRejected(DenyReason.CONSENT_WITHDRAWN)
     return CardRejected(DenyReason.NO_PIN_ON_CARD)

@@ -281,7 +281,8 @@ class Runner:
             self._card = card
         policy = self._lane.policy
         look = may_look(card, policy, self._lane.face_mode(now)) and self._verifier_ready()
-        self._post(number, offer(card, policy, look=look))
+        locked = not isinstance(card, Refused) and self._tries.left(card.credential_id) == 0
+        self._post(number, offer(card, policy, look=look, pin_locked=locked))
 
     def _verifier_ready(self) -> bool:
         """Whether a spare waits, or comes while a person would not notice."""
@@ -408,8 +409,9 @@ class Runner:
         self._log.retry()
         self._log.once(FaultCode.TURNSTILE_OFFLINE, present=status.link is Link.OFFLINE)
         self._log.once(FaultCode.TURNSTILE_WRONG_KEY, present=status.link is Link.WRONG_KEY)
-        self._log.once(FaultCode.TAMPER, present=status.tamper)
-        self._log.once(FaultCode.FIRE, present=status.fire)
+        if status.link is Link.ONLINE:  # otherwise nobody knows what the inputs say
+            self._log.once(FaultCode.TAMPER, present=status.tamper)
+            self._log.once(FaultCode.FIRE, present=status.fire)
         self._log.once(FaultCode.KEY_AGENT_DEAD, present=not self._agent_alive)
         face = self._lane.face_mode(self._utc_now())
         if self._lane.verifiers.ready():

@@ -79,6 +79,7 @@ class KeyAgent:
                 stderr=subprocess.DEVNULL,
                 env={"LANG": "C.UTF-8"},
                 pass_fds=(fd,),
+                process_group=0,  # Ctrl-C at the terminal is for the gate to hear
             )
         except BaseException:
             ours.close()

@@ -216,6 +216,7 @@ def start_worker(pack: str, pack_dir: Path) -> VerifierRun:
             stderr=subprocess.DEVNULL,
             env=_ENVIRONMENT,
             pass_fds=theirs,
+            process_group=0,  # Ctrl-C at the terminal is for the gate to hear
         )
     except BaseException:
         for fd in fds:

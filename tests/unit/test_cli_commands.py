@@ -95,8 +95,8 @@ def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
     [
         (("gate", "run", "-c", "/none.toml"), "gate: cannot read /none.toml: "),
         (("gate", "check-config", "-c", "/none.toml"), "gate: cannot read /none.toml: "),
-        (("gate", "console", "--ledger", "/none", "--vkey", "x"), "gate: /none is not a log"),
-        (("gate", "ledger", "verify", "/none", "--vkey", "x"), "gate: /none does not exist"),
+        (("gate", "console", "--ledger", "/none", "--vkey", "a+b+c"), "gate: /none is not a log"),
+        (("gate", "ledger", "verify", "/none", "--vkey", "a+b+c"), "gate: /none does not exist"),
         (("gate", "ledger", "export", "/none", "/tmp/none"), "gate: /none is not a log file"),
         (("gate", "models", "verify", "best"), "gate: there is no model pack 'best'"),
         (("gate", "models", "fetch", "best"), "gate: there is no model pack 'best'"),

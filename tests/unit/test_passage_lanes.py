@@ -153,3 +153,9 @@ def test_what_ends_the_face_lane_leaves_the_pin() -> None:
     expired = second_look(FaceMatched(), Consent.LIVE, off, ONLINE)
     assert expired == FaceFailed(DenyReason.NOT_ALLOWED_HERE)
     assert second_look(PinMatched(), Consent.WITHDRAWN, off, ONLINE) == PinMatched()
+
+
+def test_a_locked_pin_is_not_asked_for_but_the_face_lane_stays() -> None:
+    locked = offer(CARD, POLICY, look=False, pin_locked=True)
+    assert locked == CardRejected(DenyReason.PIN_LOCKED)
+    assert offer(CARD, POLICY, look=True, pin_locked=True) == FaceOffered(pin_possible=False)

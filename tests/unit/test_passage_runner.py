@@ -828,7 +828,7 @@ def test_a_wrong_pin_may_be_tried_again_until_the_card_is_locked(world: World) -
     world.kiosk.pins = ["0000", "1111", "2222"]
     assert world.passage().decisions == [wrong, wrong, wrong]
     world.kiosk.pins = [PIN]
-    assert world.passage().decisions == [Deny(DenyReason.PIN_LOCKED, Which.PIN)]
+    assert world.passage().decisions == [Deny(DenyReason.PIN_LOCKED, Which.NONE)], "nobody asks"
     world.card, world.kiosk.pins = make_card(), [PIN]
     assert world.passage().let_in, "another card is not locked"
 
@@ -1058,3 +1058,13 @@ def test_a_consent_withdrawn_since_the_tap_leaves_the_pin(world: World) -> None:
     world.kiosk.pins = [PIN]
     report = world.passage()
     assert report.decisions == [Deny(DenyReason.CONSENT_WITHDRAWN, Which.FACE), Grant(Which.PIN)]
+
+
+def test_inputs_of_a_line_that_is_not_up_are_nobodys_alarm(world: World) -> None:
+    world.turnstile.now = TurnstileStatus(Link.OFFLINE, tamper=True, fire=True)
+    world.start()
+    world.trace.wait(Faulted(FaultCode.TURNSTILE_OFFLINE))
+    world.turnstile.now = TurnstileStatus(Link.ONLINE, ready=True)
+    world.at(Screen.IDLE)
+    assert Faulted(FaultCode.TAMPER) not in world.trace.all
+    assert Faulted(FaultCode.FIRE) not in world.trace.all

@@ -149,7 +149,9 @@ def test_a_file_that_is_not_there_or_not_text(config: Path) -> None:
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_value_of_any_type_is_taken_or_refused_and_breaks_nothing(config: Path, value: object) -> None:
+def test_a_value_of_any_type_is_taken_or_refused_and_breaks_nothing(
+    config: Path, value: object
+) -> None:
     document = tomllib.loads(config.read_text())
     for section in Settings.model_fields:
         if section not in document:

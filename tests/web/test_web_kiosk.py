@@ -116,7 +116,7 @@ def test_the_pin_lane_is_as_prominent_as_the_face_lane(door: Door, page: Page) -
 def test_leaving_works_by_keyboard_and_a_late_press_is_answered(door: Door, page: Page) -> None:
     door.open_kiosk(page, KioskView(Screen.LOOK))
     with page.expect_response("**/kiosk/leave"):
-        page.get_by_role("button", name="Leave").press("Enter")
+        page.get_by_role("button", name="Cancel").press("Enter")
     assert door.called == ["leave"]
     door.live.show(KioskView(Screen.IDLE))
     expect(page.get_by_role("button")).to_have_count(0)

@@ -47,7 +47,7 @@ SCREENS = {
         "card",
         "카드를 대 주세요",
         "Tap your card",
-        "얼굴이나 비밀번호, 편한 쪽으로 지나가세요.",
+        "얼굴이나 비밀번호, 편한 방법으로 지나가세요.",
         "Then pass with your face or your PIN, as you like.",
     ),
     Screen.READING_CARD: Words(
