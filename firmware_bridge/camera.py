@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from firmware_bridge.camera_source import Means, means
+from firmware_bridge.camera_source import Means, means, shown_source
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.ports import Bgr8, Camera
 
@@ -222,8 +222,7 @@ def _open_video(path: Path) -> Camera:
 
 
 def _open_rtsp(url: str) -> Camera:
-    # Credentials may stand in the address: name the camera without them.
-    device = "camera rtsp://" + url.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    device = f"camera {shown_source(url)}"  # without the credentials it may hold
     options = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_MS),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_MS),

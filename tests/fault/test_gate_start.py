@@ -136,7 +136,7 @@ def test_a_taken_port_of_the_pages(home: Home, start_gate: Callable[..., GatePro
 def test_a_second_gate_on_the_same_log(home: Home, start_gate: Callable[..., GateProcess]) -> None:
     first = start_gate()
     first.url()
-    line = refuses(start_gate(), 5)
+    line = refuses(start_gate(), 2)
     assert f"another gate writes {home.ledger}" in line
     assert first.stop() == 0
     home.audit()
