@@ -30,6 +30,7 @@ from enrollment.capture_wire import (
     record_size,
 )
 from enrollment.errors import CaptureFault, EnrolmentRefused
+from enrollment.photographs import photo_files
 from enrollment.words import advice_words
 from firmware_bridge.errors import DeviceFault
 from gate.errors import ConfigError
@@ -37,8 +38,6 @@ from models.types import Zone
 
 FRAMES_WANTED = 5
 CAMERA_DEADLINE_MS = 60_000
-PHOTOS_MAX = 20
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _PHOTO_MS = 20_000
 """Time for one photograph on a slow machine; only a worker that hangs needs it all."""
 START_MS = 60_000
@@ -143,17 +142,7 @@ def capture(
 def _sources(source: Photographs | LiveCamera) -> tuple[str, ...]:
     if isinstance(source, LiveCamera):
         return (source.source,)
-    paths: list[Path] = []
-    for path in source.paths:
-        if path.is_dir():
-            paths += sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
-        else:
-            paths.append(path)
-    if not 0 < len(paths) <= PHOTOS_MAX:
-        raise EnrolmentRefused(
-            f"{len(paths)} photographs were given", f"give 1 to {PHOTOS_MAX} of one person"
-        )
-    return tuple(str(path.absolute()) for path in paths)
+    return tuple(str(path.absolute()) for path in photo_files(source.paths))
 
 
 def _run(job: Job, until_s: float, progress: Callable[[Progress], None]) -> Result:

@@ -27,6 +27,7 @@ from enrollment.capture_wire import (
     Result,
 )
 from enrollment.gathering import Gathering, Step
+from enrollment.photographs import PHOTO_MAX_BYTES
 from firmware_bridge.camera import decode_image, open_camera, read_image_file
 from firmware_bridge.camera_source import Means, means
 from firmware_bridge.errors import DeviceFault
@@ -44,7 +45,6 @@ from models.perceive import perceive
 from models.types import Advice, Bgr8, Embedding, Zone
 
 AUX_BYTES = 32
-PHOTO_MAX_BYTES = 64 * 1024 * 1024
 STALLED_READS_MAX = 50
 
 Frames = Iterator[tuple[int, Bgr8]]

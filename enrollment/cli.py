@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, TextIO
 
 import typer
 
@@ -19,15 +19,18 @@ from enrollment.capture_wire import Progress
 from enrollment.consent import ConsentRecord
 from enrollment.conversation import ask_consent, ask_pin, progress_to, this_terminal
 from enrollment.describe import describe, in_words
-from enrollment.errors import EnrolmentRefused
+from enrollment.errors import EnrolmentRefused, WrongInput
 from enrollment.gate_config import Devices
+from enrollment.next_steps import fetched_folder, next_steps
 from enrollment.notice import Language
+from enrollment.photographs import check_photographs
 from enrollment.private_files import write_private
 from enrollment.receipt import make_receipt
 from enrollment.registry import State
 from enrollment.site import Site, create_site, load_facts, load_site
 from enrollment.site_layout import Layout
 from enrollment.wallet import Wallet
+from enrollment.words import PHOTOS_LEFT, card_kind_words, issued_words, receipt_words
 from firmware_bridge.camera_source import named_source
 from gate.errors import ConfigError
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
@@ -62,7 +65,7 @@ def _now() -> datetime:
 
 
 def _command(function: Callable[P, ExitCode]) -> Callable[P, None]:
-    """A refusal is an answer (exit code 3), every other failure has its own code."""
+    """A refusal is an answer (exit code 3), wrong input is usage (2), others have their own."""
 
     @functools.wraps(function)
     def answered(*args: P.args, **kwargs: P.kwargs) -> ExitCode:
@@ -70,13 +73,27 @@ def _command(function: Callable[P, ExitCode]) -> Callable[P, None]:
             return function(*args, **kwargs)
         except EnrolmentRefused as refusal:
             print(f"enroll: {refusal.diagnostics()}", file=sys.stderr)  # noqa: T201
-            return ExitCode.NO
+            return ExitCode.USAGE if isinstance(refusal, WrongInput) else ExitCode.NO
+        except BrokenPipeError:  # the person cannot read what they must read: nothing was issued
+            _drop(sys.stderr)
+            return ExitCode.INTERNAL
 
     return ends_with_code("enroll")(answered)
 
 
 def _result(facts: dict[str, Any], *, as_json: bool, text: str) -> None:
-    print(json.dumps(facts, ensure_ascii=False) if as_json else text)  # noqa: T201
+    try:
+        print(json.dumps(facts, ensure_ascii=False) if as_json else text)  # noqa: T201
+        sys.stdout.flush()
+    except BrokenPipeError:  # what was asked for is done; its reader has seen enough
+        _drop(sys.stdout)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what is still to be written to a closed pipe vanish, at exit too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @app.command()
@@ -135,9 +152,12 @@ def new(
     mode = at.face_mode(_now())
     if not decline and not mode.on:
         raise EnrolmentRefused(mode.line, "issue a card with PIN: --decline")
+    if photo:
+        check_photographs(photo)
     notice = at.notice(lang, application.expiry)
     agreed = not decline and ask_consent(terminal, notice, given=i_consent)
-    pin = ask_pin(terminal, from_stdin=pin_stdin)
+    terminal.say(card_kind_words(face=agreed, language=lang))
+    pin = ask_pin(terminal, lang, from_stdin=pin_stdin)
     face = receipt = None
     if agreed:
         record = issuing.give_consent(at, application, notice, os.urandom)
@@ -145,7 +165,7 @@ def new(
         face = _capture(at, application, record, source, progress_to(terminal, lang))
         receipt = make_receipt(record, notice)
         if photo:
-            terminal.say("the photograph files themselves were not touched: delete them")
+            terminal.say(PHOTOS_LEFT[lang])
     wallet = issuing.issue(at, application, pin, face, random_bytes=os.urandom, clock=_now)
     _save(wallet, card)
     receipt_path = None
@@ -160,9 +180,9 @@ def new(
         "frames": 0 if face is None else len(face.qualities),
         "receipt": None if receipt_path is None else str(receipt_path),
     }
-    text = f"issued {card}, valid until {application.expiry:%Y-%m-%d}, lanes: {' + '.join(lanes)}"
+    text = issued_words(card, application.expiry, face=face is not None, language=lang)
     if receipt_path is not None:
-        text += f"\nconsent receipt for the person: {receipt_path}"
+        text += "\n" + receipt_words(receipt_path, lang)
     _result(facts, as_json=as_json, text=text)
     return ExitCode.OK
 
@@ -206,7 +226,7 @@ def withdraw(
     at = load_site(site, now=_now())
     wallet = Wallet.load(card, _now, os.urandom)
     issuing.consent_on(wallet, at.consent_public_key)
-    pin = ask_pin(terminal, from_stdin=pin_stdin)
+    pin = ask_pin(terminal, lang, from_stdin=pin_stdin)
     done = issuing.withdraw(at, wallet, pin, random_bytes=os.urandom, clock=_now)
     _save(done.wallet, card)
     notices = [at.notice(each, done.record.expires_at) for each in Language]
@@ -259,13 +279,14 @@ def revoke(
 @_command
 def show(
     card: CardFile,
-    site: Annotated[Path | None, typer.Option("--site", help="Checks the consent record.")] = None,
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Also looks the card up there.")
+    ] = None,
     as_json: Json = False,
 ) -> ExitCode:
     """Say what is on a card, in words. No secrets."""
     wallet = Wallet.load(card, _now, os.urandom)
-    key = None if site is None else load_site(site, now=_now()).consent_public_key
-    facts = describe(wallet, _now(), key)
+    facts = describe(wallet, _now(), None if site is None else load_site(site, now=_now()))
     _result(facts, as_json=as_json, text=in_words(facts))
     return ExitCode.OK
 
@@ -302,7 +323,8 @@ def site_create(
     gate_id: Annotated[str, typer.Option("--gate", help="Name of the gate.")] = "gate-1",
     pack: Annotated[str, typer.Option("--pack", help="bootstrap or edge.")] = "edge",
     pack_dir: Annotated[
-        Path | None, typer.Option("--pack-dir", help="What `gate models fetch` printed.")
+        Path | None,
+        typer.Option("--pack-dir", help="Folder of the models; where `gate models fetch` puts it."),
     ] = None,
     as_json: Json = False,
 ) -> ExitCode:
@@ -311,16 +333,14 @@ def site_create(
     A real site starts with card + PIN. Its face lane needs a policy and a deployment record that
     the site authority signs (`enroll site sign`).
     """
-    devices = Devices(pack=pack)
-    if pack_dir is not None:
-        devices = Devices(pack=pack, pack_folder=pack_dir.resolve())
+    pack_folder = fetched_folder(pack) if pack_dir is None else pack_dir.resolve()
     made = create_site(
         folder,
         demo=demo,
         gate_id=gate_id,
         now=_now(),
         random_bytes=os.urandom,
-        devices=devices,
+        devices=Devices(pack=pack, pack_folder=pack_folder),
     )
     facts = {
         "site": str(folder),
@@ -328,8 +348,8 @@ def site_create(
         "config": str(made.config_path),
         "face": made.face_mode(_now()).line,
     }
-    text = f"made {folder}: {facts['face']}\ngate run --config {made.config_path}"
-    _result(facts, as_json=as_json, text=text)
+    _result(facts, as_json=as_json, text=f"made {folder}: {facts['face']}")
+    print(next_steps(made, folder, pack, pack_folder), file=sys.stderr)  # noqa: T201
     return ExitCode.OK
 
 
@@ -383,8 +403,15 @@ def _receipt_path(card: Path) -> Path:
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point. A reader that closes stdout early (`enroll --help | head -1`) is no failure."""
+    try:
+        app()
+    except SystemExit as end:
+        # Help is printed outside every command; typer and rich end with 1 when its pipe closes.
+        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):
+            _drop(sys.stdout)
+            sys.exit(ExitCode.OK)
+        raise
 
 
 if __name__ == "__main__":

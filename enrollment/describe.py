@@ -7,24 +7,26 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from enrollment.errors import EnrolmentRefused
+from enrollment.errors import EnrolmentRefused, UnknownCard
 from enrollment.issue import access_groups_of, consent_on, credential_id_of
+from enrollment.registry import Registry, State
+from enrollment.site import Site
 from enrollment.wallet import Wallet
 from gate.card import mdoc
 from gate.errors import GateError
 from gate.template.envelope import Envelope
 
 
-def describe(wallet: Wallet, now: datetime, consent_key: Ed25519PublicKey | None) -> dict[str, Any]:
+def describe(wallet: Wallet, now: datetime, site: Site | None) -> dict[str, Any]:
     """Return the facts of one card for its holder.
 
     Args:
         wallet: the card.
         now: aware.
-        consent_key: the site's public consent key, to check the consent record; else unchecked.
+        site: checks the consent record and looks the card up in its registry; else unchecked.
 
     Raises:
-        GateError: the card's elements are malformed.
+        GateError: the card's elements are malformed, or the registry cannot be read.
     """
     elements = wallet.elements
     sealed = elements.get(mdoc.SEALED_TEMPLATE)
@@ -42,7 +44,8 @@ def describe(wallet: Wallet, now: datetime, consent_key: Ed25519PublicKey | None
         "pin": mdoc.PIN_VERIFIER in elements,
         "face": Envelope.decode(sealed).model_id if isinstance(sealed, bytes) else None,
         "face_bytes": len(sealed) if isinstance(sealed, bytes) else 0,
-        "consent": _consent(wallet, consent_key),
+        "status": None if site is None else _status(wallet, site.registry),
+        "consent": _consent(wallet, None if site is None else site.consent_public_key),
     }
 
 
@@ -58,12 +61,35 @@ def in_words(facts: dict[str, Any]) -> str:
         ("card", facts["card"]),
         ("type", facts["type"]),
         ("valid", f"{facts['valid_from'][:10]} to {facts['valid_until'][:10]} ({facts['dates']})"),
+        ("status", _STATUS_WORDS[facts["status"]]),
         ("opens", ", ".join(facts["opens"])),
         ("PIN", "set, sealed to the site" if facts["pin"] else "none"),
         ("face", face),
         ("consent", facts["consent"] or "none, none needed"),
     ]
     return "\n".join(f"{name:<8} {value}" for name, value in rows)
+
+
+_STATES = {
+    State.VALID: "valid",
+    State.REVOKED: "revoked",
+    State.CONSENT_WITHDRAWN: "consent_withdrawn",
+}
+_STATUS_WORDS = {
+    None: "not checked; name the site with --site",
+    "valid": "not revoked",
+    "revoked": "REVOKED: no gate of the site opens to it",
+    "consent_withdrawn": "consent WITHDRAWN: no gate opens the face template; card and PIN work",
+    "unknown": "NOT in this site's registry (issued elsewhere, or expired and forgotten)",
+}
+
+
+def _status(wallet: Wallet, registry: Registry) -> str:
+    """Say what the issuer's registry says; gates learn it with the next status list."""
+    try:
+        return _STATES[registry.find(credential_id_of(wallet)).state]
+    except UnknownCard:
+        return "unknown"
 
 
 def _consent(wallet: Wallet, key: Ed25519PublicKey | None) -> str | None:

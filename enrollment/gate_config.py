@@ -14,7 +14,7 @@ class Devices:
     """What is connected to the gate, as gate.settings names it."""
 
     pack: str = "edge"
-    pack_folder: Path = Path("/var/lib/consentgate/models/edge")
+    pack_folder: Path = Path("/var/lib/consentgate/models/packs/edge")
     camera: str = "v4l2:0"
     turnstile_port: Path = Path("/dev/serial/by-id/turnstile")
     baud: int = 115200

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from enrollment import consent
 from enrollment.capture import SealedFace
 from enrollment.consent import ConsentRecord
-from enrollment.errors import EnrolmentRefused
+from enrollment.errors import EnrolmentRefused, WrongInput
 from enrollment.mdoc_issuer import issue_mdoc
 from enrollment.notice import Notice
 from enrollment.registry import Entry, State
@@ -75,15 +75,13 @@ def apply(
         reference: an opaque reference of the issuer, never a name.
 
     Raises:
-        EnrolmentRefused: it would outlive the document signer's certificate.
+        WrongInput: no days, or it would outlive the document signer's certificate.
     """
     valid_from = now.astimezone(UTC).replace(microsecond=0)
+    longest = (site.document_signer.certificate.not_valid_after_utc - valid_from).days
+    if not 1 <= valid_days <= longest:
+        raise WrongInput(f"a card cannot hold for {valid_days} days", f"choose 1 to {longest}")
     expiry = valid_from + timedelta(days=valid_days)
-    last = site.document_signer.certificate.not_valid_after_utc
-    if valid_days < 1 or expiry > last:
-        raise EnrolmentRefused(
-            f"a card cannot hold for {valid_days} days", f"choose 1 to {(last - valid_from).days}"
-        )
     groups = site.policy.document.access_groups if access_groups is None else access_groups
     return Application(
         random_bytes(CREDENTIAL_ID_BYTES), valid_from, expiry, tuple(groups), reference
@@ -135,7 +133,7 @@ def issue(
         ConfigError: the registry or the status list cannot be written.
     """
     if not is_pin(pin):
-        raise EnrolmentRefused("that is no PIN", "a PIN is 4 to 12 digits")
+        raise WrongInput("that is no PIN", "a PIN is 4 to 12 digits")
     elements: dict[str, object] = {
         mdoc.CREDENTIAL_ID: application.credential_id,
         mdoc.ACCESS_GROUPS: application.access_groups,
@@ -190,7 +188,7 @@ def withdraw(
         ConfigError: the registry or the status list cannot be written.
     """
     if not is_pin(pin):
-        raise EnrolmentRefused("that is no PIN", "a PIN is 4 to 12 digits")
+        raise WrongInput("that is no PIN", "a PIN is 4 to 12 digits")
     given = consent_on(wallet, site.consent_public_key)
     entry = site.registry.find(credential_id_of(wallet))
     if entry.state is State.CONSENT_WITHDRAWN:

@@ -21,7 +21,10 @@ class Language(Enum):
 
 @dataclass(frozen=True)
 class Notice:
-    """The text exactly as shown, and the question that follows it. Default answer: no."""
+    """The text as shown, and the question that follows it. Default answer: no.
+
+    Each line is one item; how a screen wraps it is no part of the text.
+    """
 
     language: Language
     text: str
@@ -68,11 +71,12 @@ _TEXTS = {
 목적: {purpose}. 카드를 댄 사람이 카드 주인인지 1:1로만 확인합니다. 다른 용도로 쓰지 않습니다.
 항목: 얼굴 특징정보(템플릿) 1개. 개인정보 보호법 제23조의 민감정보입니다.
 보관 장소: 암호화하여 본인의 카드에만 저장합니다. 서버나 출입문에는 저장하지 않습니다.
-사진: 등록하는 동안만 쓰고 바로 지웁니다.
+사진과 카메라 영상: 이 프로그램이 거기서 만든 것은 등록하는 동안만 쓰고 바로 지웁니다. \
+건네주신 사진 파일은 건드리지 않습니다. 그 파일을 지우는 일은 본인에게 달려 있습니다.
 보유 기간: {until}까지 또는 동의를 철회할 때까지.
-거부할 권리: 동의하지 않아도 됩니다. 같은 문을 같은 시간에 카드와 PIN으로 지나갑니다.
+거부할 권리: 동의하지 않아도 됩니다. 같은 문을 같은 시간에 카드와 PIN으로 지나갑니다. \
 불이익은 없으며, 거부했다는 사실도 기록하지 않습니다.
-철회할 권리: 언제든지 철회할 수 있습니다. 철회하면 템플릿은 더 이상 열리지 않으며, 얼굴 정보가
+철회할 권리: 언제든지 철회할 수 있습니다. 철회하면 템플릿은 더 이상 열리지 않으며, 얼굴 정보가 \
 없는 카드를 바로 다시 드립니다.
 제공: 누구에게도 제공하지 않습니다.
 """,
@@ -80,15 +84,16 @@ _TEXTS = {
 About separate consent to checking your face
 
 Who: {controller}
-What for: {purpose}. It only checks, one to one, that the person holding the card is its owner.
+What for: {purpose}. It only checks, one to one, that the person holding the card is its owner. \
 It is used for nothing else.
 What: one face template. It is special category (sensitive) data.
 Where: encrypted, on your own card only. No server and no gate keeps it.
-Photographs: used during enrolment only and wiped at once.
+Photographs and camera pictures: what this program makes of them is used during enrolment only \
+and wiped at once. Photograph files that you gave are not touched: they stay yours to delete.
 How long: until {until}, or until you withdraw.
-You may refuse. You then pass the same gates at the same hours with card and PIN.
+You may refuse. You then pass the same gates at the same hours with card and PIN. \
 Nothing worse follows, and nobody records that you refused.
-You may withdraw at any time. The template then no longer opens, and you get a card without a
+You may withdraw at any time. The template then no longer opens, and you get a card without a \
 face at once.
 Who else receives it: nobody.
 """,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 
-from enrollment.errors import EnrolmentRefused
+from enrollment.errors import EnrolmentRefused, UnknownCard
 from gate.errors import ConfigError
 
 CAPACITY = 1 << 16
@@ -130,7 +130,7 @@ class Registry:
         """Return one entry.
 
         Raises:
-            EnrolmentRefused: this site did not issue it, or it expired and was forgotten.
+            UnknownCard: this site did not issue it, or it expired and was forgotten.
             ConfigError: the file cannot be read.
         """
         with self._open() as connection:
@@ -138,7 +138,7 @@ class Registry:
                 "SELECT * FROM credential WHERE id = ?", (credential_id,)
             ).fetchone()
         if row is None:
-            raise EnrolmentRefused(
+            raise UnknownCard(
                 "this site's registry does not know the card", "was it issued by this site?"
             )
         return _entry(row)

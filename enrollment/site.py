@@ -39,6 +39,7 @@ from gate.ledger import checkpoint
 from gate.ledger import keys as ledger_keys
 from gate.policy import FaceMode, Policy, face_mode, load_policy
 from gate.signed_document import Strict, load_authority
+from models.manifest import pack_spec
 
 RandomBytes = Callable[[int], bytes]
 
@@ -137,7 +138,9 @@ def create_site(
         devices: what is connected to the gate.
 
     Raises:
-        ConfigError: the folder is in use or cannot be written.
+        ConfigError: the folder is in use or cannot be written, or a real site would get models
+            that are not for production.
+        ModelFault: there is no such model pack.
         DeviceFault: the door's key file cannot be written.
     """
     layout = Layout(folder.absolute())
@@ -145,6 +148,12 @@ def create_site(
     if not _GATE_ID.fullmatch(gate_id):
         raise ConfigError(
             "that is no gate id", "use lower case letters, digits, dots and hyphens, at most 63"
+        )
+    spec = pack_spec((devices or Devices()).pack)
+    if not demo and not spec.for_production:
+        raise ConfigError(
+            f"the model pack '{spec.name}' is not for production",
+            "use --pack edge, or --demo for a demonstration",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not an empty folder", "a site is never overwritten")

@@ -7,6 +7,8 @@ this one session. The APDU side is firmware_bridge.sim.card.SimCard.
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -30,6 +32,8 @@ from gate.errors import ConfigError, ProtocolViolation
 
 _FILE_VERSION: Final = 1
 _LIMITS: Final = NfcLimits(command_bytes=0xFFFF, response_bytes=0xFFFF)
+_FILE_FIELDS: Final = {"version", "device_key", "issuer_signed", "reader_roots"}
+_FILE_MAX_BYTES: Final = 2 * cbor.MAX_BYTES
 _EMPTY_NAME_SPACES: Final = EncodedCbor.wrap(b"\xa0")
 
 
@@ -182,12 +186,14 @@ class Wallet:
         """Read what `save` wrote.
 
         Raises:
-            ConfigError: missing, malformed, or readable by others.
+            ConfigError: missing, not a card, readable by others, or malformed.
         """
+        content, mode = _read_card_file(path)
+        if mode & 0o077:
+            raise ConfigError(
+                f"wallet {path} is open to others", f"run: chmod 600 {shlex.quote(str(path))}"
+            )
         try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"wallet {path} is open to others", f"run: chmod 600 {path}")
-            content = cbor.need(cbor.load(path.read_bytes(), max_bytes=2 * cbor.MAX_BYTES), dict)
             if cbor.field(content, "version", int) != _FILE_VERSION:
                 raise MalformedCbor("wallet file is of another version")
             key = serialization.load_der_private_key(
@@ -198,7 +204,7 @@ class Wallet:
                 for root in cbor.field(content, "reader_roots", list)
             ]
             issuer_signed = cbor.field(content, "issuer_signed", bytes)
-        except (OSError, MalformedCbor, *CERTIFICATE_FAULTS) as error:
+        except (MalformedCbor, *CERTIFICATE_FAULTS) as error:
             raise ConfigError(
                 f"wallet {path} cannot be loaded ({type(error).__name__})", "enrol again"
             ) from None
@@ -255,3 +261,26 @@ class Wallet:
             return DeviceSigned(_EMPTY_NAME_SPACES, None, Mac0.create(key, to_sign))
         signature = Sign1.create(self._device_key, to_sign, detached=True)
         return DeviceSigned(_EMPTY_NAME_SPACES, signature, None)
+
+
+def _read_card_file(path: Path) -> tuple[dict[object, object], int]:
+    """Return what a card file says and its mode, once it is known to be a card file at all."""
+    try:
+        # Non-blocking, because opening a pipe waits for somebody to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            raw = file.read(_FILE_MAX_BYTES + 1) if stat.S_ISREG(mode) else b""
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such card file", "check --card") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is not a card file", "check --card") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})", "check --card") from None
+    try:
+        content = cbor.need(cbor.load(raw, max_bytes=_FILE_MAX_BYTES), dict)
+    except MalformedCbor:
+        content = {}
+    if content.keys() != _FILE_FIELDS:
+        raise ConfigError(f"{path} is not a card file, or is damaged", "check --card")
+    return content, mode

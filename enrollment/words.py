@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
+
+from enrollment.notice import Language
 from models.types import Advice
 
 _ADVICE: dict[Advice, dict[str, str]] = {
@@ -32,3 +36,37 @@ _ADVICE: dict[Advice, dict[str, str]] = {
 def advice_words(advice: Advice, language: str) -> str:
     """Return one line of advice in "ko" or "en"; empty for Advice.NONE."""
     return _ADVICE.get(advice, {}).get(language, "")
+
+
+def card_kind_words(*, face: bool, language: Language) -> str:
+    """Say which card is being made. Both are said alike: neither is the lesser card."""
+    return _KINDS[language][face]
+
+
+def issued_words(card: Path, until: datetime, *, face: bool, language: Language) -> str:
+    """Say that a card was issued."""
+    if language is Language.KO:
+        lanes = "PIN + 얼굴" if face else "PIN"
+        return f"카드를 만들었습니다: {card}, {until:%Y-%m-%d}까지 유효, 확인 방법: {lanes}"
+    lanes = "PIN + face" if face else "PIN"
+    return f"issued {card}, valid until {until:%Y-%m-%d}, lanes: {lanes}"
+
+
+def receipt_words(receipt: Path, language: Language) -> str:
+    """Say where the person's receipt lies."""
+    if language is Language.KO:
+        return f"본인에게 드리는 동의 확인서: {receipt}"
+    return f"consent receipt for the person: {receipt}"
+
+
+PHOTOS_LEFT = {
+    Language.KO: "사진 파일은 건드리지 않았습니다. 필요 없으면 직접 지워 주세요.",
+    Language.EN: "the photograph files were not touched; delete them if you need them no more",
+}
+_KINDS = {
+    Language.KO: {
+        True: "얼굴과 PIN으로 쓰는 카드를 만듭니다.",
+        False: "PIN으로 쓰는 카드를 만듭니다.",
+    },
+    Language.EN: {True: "Making a card with face and PIN.", False: "Making a card with PIN."},
+}

@@ -71,7 +71,7 @@ def test_a_real_site_lacks_nothing_but_the_models(site: Layout) -> None:
     said = check(site.gate_toml)
     assert said.code == 2
     assert len(said.lines) == 1
-    assert "is not in /var/lib/consentgate/models/edge" in said.lines[0]
+    assert "is not in /var/lib/consentgate/models/packs/edge" in said.lines[0]
     assert "gate models fetch edge" in said.lines[0]
 
 

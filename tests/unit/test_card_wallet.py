@@ -215,7 +215,7 @@ def test_broken_wallet_file(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
         path.chmod(0o600)
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="card file"):
         Wallet.load(path, lambda: NOW, RANDOM)
 
 

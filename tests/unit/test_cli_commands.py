@@ -101,7 +101,7 @@ def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
         (("gate", "models", "verify", "best"), "gate: there is no model pack 'best'"),
         (("gate", "models", "fetch", "best"), "gate: there is no model pack 'best'"),
         (("gate", "demo", "--cache", "/proc/none"), "gate: /proc/none cannot be used"),
-        (("enroll", "show", "--card", "/none"), "enroll: wallet /none cannot be loaded"),
+        (("enroll", "show", "--card", "/none"), "enroll: /none: no such card file"),
         (("enroll", "revoke", "--site", "/none"), "enroll: which card?"),
         (("enroll", "site", "publish", "/none"), "enroll: /none is not a site"),
         (
@@ -178,7 +178,8 @@ def test_the_packs_are_listed_for_people_and_machines() -> None:
 
 def test_a_site_from_nothing_to_a_card(tmp_path: Path) -> None:
     site, card = tmp_path / "site", tmp_path / "person.card"
-    made = run("enroll", "site", "create", site, "--demo", "--pack", "bootstrap", "--json")
+    options = ["--demo", "--pack", "bootstrap", "--pack-dir", tmp_path / "absent", "--json"]
+    made = run("enroll", "site", "create", site, *options)
     assert made.returncode == 0, made.stderr
     config = Path(json.loads(made.stdout)["config"])
 

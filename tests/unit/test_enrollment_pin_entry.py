@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ASK = """
 from enrollment.conversation import ask_pin, this_terminal
-pin = ask_pin(this_terminal(), from_stdin=True)
+from enrollment.notice import Language
+pin = ask_pin(this_terminal(), Language.EN, from_stdin=True)
 print("length", len(pin))
 """
 PIN = b"60718293"
