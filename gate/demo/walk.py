@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +85,8 @@ def walk(options: Options) -> ExitCode:
             if options.serve:
                 _serve(stage, site, options.port, show)
     path = site.layout.gate / "data" / "ledger.db"
-    show.console.print(
-        "\ncheck the log yourself:", f"gate ledger verify {path} --vkey {vkey}", soft_wrap=True
-    )
+    command = f"{_beside('gate')} ledger verify {path} --vkey {vkey}"
+    show.console.print(f"\ncheck the log yourself: {command}", soft_wrap=True, markup=False)
     return ExitCode.OK if ok else ExitCode.NO
 
 
@@ -221,7 +219,8 @@ def _serve(stage: Stage, site: Site, port: int, show: Show) -> None:
         out = show.console
         out.print(
             f"\n[bold]kiosk[/] {pages.url}/kiosk   [bold]admin[/] {pages.url}/admin   "
-            f"[bold]audit[/] {pages.url}/audit"
+            f"[bold]audit[/] {pages.url}/audit",
+            soft_wrap=True,
         )
         cards = site.layout.folder.parent / "cards"
         out.print("tap a card from another terminal (PIN 4071):", soft_wrap=True)
@@ -232,5 +231,4 @@ def _serve(stage: Stage, site: Site, port: int, show: Show) -> None:
                 markup=False,
             )
         out.print("Ctrl-C ends it.")
-        while not ended.wait(0.5) and threading.main_thread().is_alive():
-            pass
+        ended.wait()
