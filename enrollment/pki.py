@@ -7,24 +7,19 @@ certificates.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from gate.card import session
-from gate.card.reader import ReaderIdentity, load_certificates
+from gate.card.reader import ReaderIdentity
 from gate.card.trust import DEMO_UNIT, EKU_DOCUMENT_SIGNER, EKU_READER
-from gate.errors import ConfigError
-from gate.whole_file import PUBLIC, write_whole
 
 IACA_MAX: Final = timedelta(days=20 * 365)
 DOCUMENT_SIGNER_MAX: Final = timedelta(days=457)
@@ -125,50 +120,6 @@ def create_reader(
     _within(valid, READER_MAX)
     certificate = _create_signer(authority, gate_name, key, EKU_READER, now, random_bytes, valid)
     return ReaderIdentity(key, certificate)
-
-
-def save_pem(
-    folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
-) -> tuple[Path, Path]:
-    """Write NAME.key.pem (0600, never over an existing one) and NAME.cert.pem; return both paths.
-
-    Raises:
-        FileExistsError: there is a key of that name already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    key_path, certificate_path = folder / f"{name}.key.pem", folder / f"{name}.cert.pem"
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    descriptor = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-    write_whole(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), PUBLIC)
-    return key_path, certificate_path
-
-
-def load_pem(folder: Path, name: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """Load what save_pem wrote.
-
-    Raises:
-        ConfigError: missing, malformed, or not a pair.
-    """
-    key_path, certificate_path = folder / f"{name}.key.pem", folder / f"{name}.cert.pem"
-    certificate = load_certificates(certificate_path)[0]
-    try:
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(
-            f"key {key_path} cannot be loaded ({type(error).__name__})",
-            "restore it or make the site's keys anew",
-        ) from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or (
-        key.public_key() != certificate.public_key()
-    ):
-        raise ConfigError(f"key {key_path} does not belong to its certificate", "restore the pair")
-    return key, certificate
 
 
 def _create_authority(

@@ -29,6 +29,7 @@ from gate.card.response import device_authentication
 from gate.card.session import Cipher, Transcript
 from gate.card.trust import CERTIFICATE_FAULTS, check_reader, load_certificate, p256_key
 from gate.errors import ConfigError, ProtocolViolation
+from gate.whole_file import PRIVATE, write_whole
 
 _FILE_VERSION: Final = 1
 _LIMITS: Final = NfcLimits(command_bytes=0xFFFF, response_bytes=0xFFFF)
@@ -170,14 +171,7 @@ class Wallet:
                 ],
             }
         )
-        temporary = path.with_name(path.name + ".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, content, PRIVATE)
 
     @classmethod
     def load(

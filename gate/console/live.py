@@ -40,7 +40,7 @@ class _Page:
 class LiveView:
     """What the pages see of one running gate. A GateView; every method is thread safe.
 
-    The runner writes with `show` and asks with `ask_pin` (or the three prompt calls);
+    The runner writes with `show` and asks with the three prompt calls;
     the pages read and answer. A slow page skips to the newest view: nothing queues up.
 
     Args:
@@ -98,15 +98,6 @@ class LiveView:
             pages = list(self._pages)
         for page in pages:
             page.wake()
-
-    def ask_pin(self, screen: Screen, timeout_s: float) -> str | None:
-        """Show `screen` with a new prompt and block for one PIN; None when none came in time."""
-        token = self.open_prompt()
-        try:
-            self.show(KioskView(screen, deadline_ms=int(timeout_s * 1000), pin_token=token))
-            return self.wait_pin(token, timeout_s)
-        finally:
-            self.close_prompt(token)
 
     def open_prompt(self) -> str:
         """Open the one prompt that `enter_pin` accepts; an earlier one is closed.

@@ -81,11 +81,6 @@ class Lens:
         """The camera source for the configuration."""
         return f"sim:{self._folder / 'view'}?fps=30"
 
-    @property
-    def pictures(self) -> list[Path]:
-        """Every picture that was ever in front of the lens."""
-        return list(self._views.values())
-
     def show(self, view: View) -> None:
         """Put another picture in front of the lens."""
         link, fresh = self._folder / "view", self._folder / "view.new"

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID
 
 from enrollment import pki
+from enrollment.key_files import save_certificate, save_private
 from enrollment.mdoc_issuer import issue_mdoc
 from enrollment.status_issuer import pack_statuses, sign_status_list
 from enrollment.wallet import HolderRefusal, Wallet
@@ -156,7 +158,7 @@ def test_holder_refuses_a_reader_that_wants_to_retain(world):
             )
         )
         signed = request.reader_authentication(transcript, items)
-        der = world.reader.certificate.public_bytes(pki.serialization.Encoding.DER)
+        der = world.reader.certificate.public_bytes(serialization.Encoding.DER)
         auth = mdoc.Sign1.create(world.reader.key, signed, detached=True, unprotected={33: der})
         document = {"itemsRequest": items, "readerAuth": auth.to_cbor()}
         return mdoc.cbor.encode({"version": "1.0", "docRequests": [document]})
@@ -318,16 +320,20 @@ def test_demo_certificates_are_marked(world):
     assert not world.reader.is_demo
 
 
+def save_pair(folder, name, pair):
+    key_path, certificate_path = folder / f"{name}.key", folder / f"{name}.pem"
+    save_private(key_path, pair.key, demo=False)
+    save_certificate(certificate_path, pair.certificate)
+    return key_path, certificate_path
+
+
 def test_pem_files(world, tmp_path):
     reader = world.reader
-    key_path, certificate_path = pki.save_pem(tmp_path, "reader", reader.key, reader.certificate)
+    key_path, certificate_path = save_pair(tmp_path, "reader", reader)
     assert key_path.stat().st_mode & 0o777 == 0o600
     loaded = ReaderIdentity.load(key_path, certificate_path)
     assert loaded.certificate == reader.certificate
-    assert pki.load_pem(tmp_path, "reader")[1] == reader.certificate
-    with pytest.raises(FileExistsError):
-        pki.save_pem(tmp_path, "reader", reader.key, reader.certificate)
-    other = pki.save_pem(tmp_path, "ds", world.ds.key, world.ds.certificate)
+    other = save_pair(tmp_path, "ds", world.ds)
     with pytest.raises(ConfigError, match="does not belong"):
         ReaderIdentity.load(other[0], certificate_path)
     with pytest.raises(ConfigError, match="cannot be loaded"):
@@ -336,8 +342,8 @@ def test_pem_files(world, tmp_path):
         ReaderIdentity.load(key_path, key_path)
     status_path = tmp_path / "status.cwt"
     status_path.write_bytes(world.trust.status)
-    iaca_path = pki.save_pem(tmp_path, "iaca", world.iaca.key, world.iaca.certificate)[1]
-    signer_path = pki.save_pem(tmp_path, "status", world.status.key, world.status.certificate)[1]
+    iaca_path = save_pair(tmp_path, "iaca", world.iaca)[1]
+    signer_path = save_pair(tmp_path, "status", world.status)[1]
     trust = Trust.load(iaca_path, signer_path, status_path)
     card = read_card(SimCard(world.wallet()), loaded, trust, NOW, RANDOM)
     assert isinstance(card, VerifiedCard)

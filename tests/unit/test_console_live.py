@@ -133,21 +133,6 @@ def test_a_closed_prompt_wakes_the_waiting_runner_and_forgets_the_pin() -> None:
     assert live.wait_pin(token, 0.01) is None
 
 
-def test_asking_for_a_pin_shows_its_screen_and_closes_its_prompt() -> None:
-    live = make()
-    got: list[str | None] = []
-    asker = threading.Thread(target=lambda: got.append(live.ask_pin(Screen.PIN_AGAIN, 60)))
-    asker.start()
-    while (token := live.kiosk().pin_token) is None:
-        pass
-    assert live.kiosk().screen is Screen.PIN_AGAIN
-    assert live.enter_pin(token, "2468")
-    asker.join(timeout=10)
-    assert got == ["2468"]
-    assert not live.enter_pin(token, "2468")
-    assert live.ask_pin(Screen.PIN, 0.01) is None
-
-
 def test_the_pin_lane_can_be_chosen_only_where_it_is_offered() -> None:
     called: list[str] = []
     live = make(called=called)

@@ -15,7 +15,6 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 os.umask(int(sys.argv[2], 8))
-from enrollment import pki
 from enrollment.site import create_site
 from enrollment.site_documents import sign_document
 from gate.ledger.checkpoint import Signer
@@ -30,14 +29,12 @@ layout.policy.with_name("policy.json.sig").unlink()
 sign_document(layout, layout.policy, now, demo=True)
 trust = Trust.load(layout.issuer_roots, layout.status_signer, layout.status_list)
 StatusRefresh(layout.status_list, trust, layout.gate, now)
-iaca = pki.create_iaca(pki.Site("Example"), now, os.urandom)
-pki.save_pem(folder / "pem", "iaca", iaca.key, iaca.certificate)
 signer = Signer("gate.example/x", bytes(32))
 Ledger.open(folder / "ledger.db", signer, signer.name).close()
 export(folder / "ledger.db", folder / "export")
 """
 PUBLIC = {
-    "policy.json", "policy.json.sig", "deployment.json", "deployment.json.sig", "iaca.cert.pem",
+    "policy.json", "policy.json.sig", "deployment.json", "deployment.json.sig",
     "entries.jsonl", "checkpoint", "checkpoints.jsonl", "vkey", "README.txt",
 }  # fmt: skip
 

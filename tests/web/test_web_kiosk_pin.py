@@ -17,7 +17,15 @@ pytestmark = pytest.mark.web
 
 
 def ask_pin(door: Door, got: list[str | None]) -> threading.Thread:
-    thread = threading.Thread(target=lambda: got.append(door.live.ask_pin(Screen.PIN, 30)))
+    """Ask as the runner does: prompt, screen, wait, close."""
+
+    def ask() -> None:
+        token = door.live.open_prompt()
+        door.live.show(KioskView(Screen.PIN, deadline_ms=30_000, pin_token=token))
+        got.append(door.live.wait_pin(token, 30))
+        door.live.close_prompt(token)
+
+    thread = threading.Thread(target=ask)
     thread.start()
     return thread
 
