@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from enrollment import pki
 from enrollment.status_issuer import sign_status_list
@@ -48,7 +49,7 @@ class Gate:
         self.path = folder / "list.cwt"
         pems = folder / "iaca.pem", folder / "signer.pem"
         for path, certificate in zip(pems, (IACA.certificate, SIGNER.certificate), strict=True):
-            path.write_bytes(certificate.public_bytes(pki.serialization.Encoding.PEM))
+            path.write_bytes(certificate.public_bytes(Encoding.PEM))
         self.trust = Trust.load(*pems, self.path)
         self.refresh = StatusRefresh(self.path, self.trust, folder, now)
 
