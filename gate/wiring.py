@@ -29,7 +29,7 @@ from gate.host_conditions import host_conditions
 from gate.key_supervision import SupervisedKeyAgent
 from gate.ledger import keys as ledger_keys
 from gate.ledger.checkpoint import Signer
-from gate.ledger.record import Mode, Pack, Started
+from gate.ledger.record import HostSeen, Mode, Pack, Started
 from gate.ledger.store import Ledger
 from gate.passage.face_leg import View
 from gate.passage.report import PassageReport
@@ -162,6 +162,7 @@ def assemble(
         ledger.append(
             _started(settings, documents, sandbox_ok=_first_verifier(verifiers)), utc_now()
         )
+        ledger.append(_host_seen(), utc_now())
         turnstile = OsdpTurnstile(
             str(settings.turnstile.port),
             documents.door_key,
@@ -219,13 +220,18 @@ def _first_verifier(verifiers: VerifierPool) -> bool:
 
 
 def _started(settings: Settings, documents: Documents, *, sandbox_ok: bool) -> Started:
-    host = host_conditions()
     return Started(
         mode=Mode(settings.gate.mode),
         pack=Pack(settings.models.pack),
         policy=documents.policy.sha256,
         sandbox_ok=sandbox_ok,
         key_agent_ok=True,
+    )
+
+
+def _host_seen() -> HostSeen:
+    host = host_conditions()
+    return HostSeen(
         init_on_free=host.init_on_free,
         swap_off=host.swap_off,
         core_dumps_off=host.core_dumps_off,

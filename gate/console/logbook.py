@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gate.errors import LedgerFault
-from gate.ledger.record import BATCH_S, Decided, Entry, batch_of, decode
+from gate.ledger.encoding import BATCH_S, Entry, batch_of, decode
+from gate.ledger.record import Decided
 
 MINIMUM_COUNT = 5
 """A smaller group of people is shown as "fewer than 5": nobody is to be counted out of it."""

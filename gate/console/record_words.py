@@ -5,19 +5,31 @@ from __future__ import annotations
 from firmware_bridge.ports import Crossing, OpenResult
 from gate.ledger.record import (
     Act,
+    AdminAct,
+    AdminActed,
+    CardKeyDestroyed,
+    Cleared,
     Decided,
     Enrolled,
     FaultCode,
     Faulted,
+    HostSeen,
+    KeyPurpose,
+    KeyUsed,
+    Missed,
     Mode,
     Moved,
+    PolicyChanged,
     Probed,
+    Pruned,
     Record,
+    SelfTested,
     Started,
     Stopped,
     VerifierDied,
 )
 from gate.passage.decision import DenyReason, Lane
+from gate.template.outcome import KeyOutcome
 
 Pair = tuple[str, str]
 """Korean, English."""
@@ -85,7 +97,6 @@ FAULTS: dict[FaultCode, Pair] = {
     FaultCode.VERIFIER_KILLED: ("확인 프로세스가 강제로 끝남", "a verifier was killed"),
     FaultCode.VERIFIER_CONTRACT: ("확인 프로세스가 규칙을 어김", "a verifier broke its contract"),
     FaultCode.KEY_AGENT_DEAD: ("키 프로세스가 끝남", "the key agent is gone"),
-    FaultCode.LEDGER_WAS_UNAVAILABLE: ("한동안 기록할 수 없었음", "the log was not writable"),
     FaultCode.POLICY_EXPIRED: ("정책 기한이 지남", "policy expired"),
     FaultCode.DEPLOYMENT_EXPIRED: ("도입 승인 기한이 지남", "deployment record expired"),
     FaultCode.STATUS_LIST_STALE: ("취소 목록이 오래됨", "status list is stale"),
@@ -97,6 +108,27 @@ ACTS: dict[Act, Pair] = {
     Act.WITHDRAWN: ("동의 철회", "consent withdrawn"),
     Act.REVOKED: ("카드 취소", "card revoked"),
 }
+PURPOSES: dict[KeyPurpose, Pair] = {
+    KeyPurpose.TEMPLATE: ("얼굴 템플릿", "face template"),
+    KeyPurpose.PIN: ("비밀번호", "PIN"),
+}
+OUTCOMES: dict[KeyOutcome, Pair] = {
+    KeyOutcome.RELEASED: ("내줌", "released"),
+    KeyOutcome.REFUSED: ("이 카드로는 열리지 않음", "does not open for this card"),
+    KeyOutcome.RATE_LIMITED: ("너무 잦아 거절함", "refused: too many in a short time"),
+    KeyOutcome.SECOND: ("같은 카드에 두 번째라 거절함", "refused: second time for one tap"),
+    KeyOutcome.FAILED: ("키 프로세스 고장", "key agent fault"),
+}
+ADMIN_ACTS: dict[AdminAct, Pair] = {
+    AdminAct.SETTINGS_CHANGED: ("설정이 바뀜", "settings were changed"),
+    AdminAct.DEPLOYMENT_REPLACED: ("도입 승인서가 바뀜", "deployment record was replaced"),
+    AdminAct.TRUST_REPLACED: ("믿는 발급자가 바뀜", "trusted issuers were changed"),
+    AdminAct.STATUS_LIST_REPLACED: ("취소 목록이 바뀜", "status list was replaced"),
+    AdminAct.TEMPLATE_KEYS_CHANGED: ("템플릿 키가 바뀜", "template keys were changed"),
+    AdminAct.DOOR_KEY_CHANGED: ("출입문 키가 바뀜", "door key was changed"),
+    AdminAct.MODELS_CHANGED: ("모델이 바뀜", "models were changed"),
+    AdminAct.PROBE_ORDERED: ("잔존 검사를 시작함", "a retention probe was ordered"),
+}
 MODES: dict[Mode, Pair] = {Mode.DEMO: ("시연", "demo"), Mode.PRODUCTION: ("운영", "production")}
 YES_NO: tuple[Pair, Pair] = (("아니요", "no"), ("예", "yes"))
 
@@ -106,6 +138,14 @@ def kind(record: Record) -> Pair:
     match record:
         case Started():
             return "시작", "started"
+        case HostSeen():
+            return "컴퓨터 상태", "host"
+        case SelfTested():
+            return "격리 자가 시험", "sandbox self-test"
+        case CardKeyDestroyed():
+            return "가명 키 파기", "pseudonym key destroyed"
+        case KeyUsed():
+            return "키 사용", "key use"
         case Decided(granted=True):
             return "허용", "granted"
         case Decided():
@@ -116,10 +156,20 @@ def kind(record: Record) -> Pair:
             return "확인 프로세스 종료", "verifier ended"
         case Faulted():
             return "고장", "fault"
+        case Cleared():
+            return "고장 끝", "fault over"
+        case Missed():
+            return "빠진 기록", "records missing"
+        case PolicyChanged():
+            return "정책 변경", "policy change"
+        case AdminActed():
+            return "관리자 변경", "administration"
         case Enrolled():
             return "등록", "enrolment"
         case Probed():
             return "잔여 정보 검사", "retention probe"
+        case Pruned():
+            return "오래된 기록 삭제", "pruned"
         case Stopped():
             return "정지", "stopped"
 
@@ -134,6 +184,14 @@ def sentence(record: Record) -> Pair:
                 f"{MODES[mode][1]} · models {pack.value} · sandbox {YES_NO[sandbox][1]} · "
                 f"key agent {YES_NO[key][1]} · policy {policy[:12]}…",
             )
+        case HostSeen() as host:
+            return _host(host)
+        case SelfTested(tried=tried, held=held):
+            return f"탈출 시도 {tried}번 중 {held}번 막음", f"{held} of {tried} escapes held"
+        case CardKeyDestroyed(cards=cards):
+            return f"가명 {cards}개를 이제 아무도 풀 수 없음", f"{cards} pseudonyms, now nobody's"
+        case KeyUsed(purpose=purpose, outcome=outcome):
+            return _joined(PURPOSES[purpose], OUTCOMES[outcome])
         case Decided(reason=reason, lane=lane):
             return LANES[lane] if reason is None else _joined(REASONS[reason], LANES[lane])
         case Moved(result=result, crossing=crossing):
@@ -149,16 +207,42 @@ def sentence(record: Record) -> Pair:
             )
         case Faulted(code=code):
             return FAULTS[code]
+        case Cleared(code=code):
+            return FAULTS[code]
+        case Missed(records=records):
+            return f"기록 {records}개를 쓰지 못함", f"{records} records could not be written"
+        case PolicyChanged(policy=policy):
+            return f"정책 {policy[:12]}…", f"policy {policy[:12]}…"
+        case AdminActed(act=admin_act):
+            return ADMIN_ACTS[admin_act]
         case Enrolled(act=act):
             return ACTS[act]
-        case Probed(needles=needles, controls_found=controls, residues=residues):
+        case Probed() as p:
+            found = f"{p.controls_found}/{p.controls_planted}"
             return (
-                f"찾을 조각 {needles} · 대조 조각 발견 {controls} · 남은 조각 {residues}",
-                f"{needles} looked for · {controls} controls found · {residues} left over",
+                f"찾을 것 {p.needles} · 대조 조각 발견 {found} · 남은 조각 {p.residues} · "
+                f"살핀 곳 {p.searched} · 못 살핀 곳 {p.not_searched}",
+                f"{p.needles} looked for · {found} controls found · {p.residues} left over · "
+                f"{p.searched} places searched · {p.not_searched} not",
             )
+        case Pruned(below=below):
+            return f"{below}번 앞의 기록 내용", f"contents of records before {below}"
         case Stopped(clean=clean):
             return ("정상 종료", "clean end") if clean else ("통과 도중 종료", "cut short")
 
 
 def _joined(one: Pair, other: Pair) -> Pair:
     return f"{one[0]} · {other[0]}", f"{one[1]} · {other[1]}"
+
+
+def _host(host: HostSeen) -> Pair:
+    conditions = (
+        (host.init_on_free, "해제한 메모리 지움", "freed memory cleared"),
+        (host.swap_off, "스왑 없음", "no swap"),
+        (host.core_dumps_off, "코어 덤프 없음", "no core dumps"),
+        (host.hibernation_off, "최대 절전 없음", "no hibernation"),
+    )
+    return (
+        " · ".join(f"{ko} {YES_NO[shown][0]}" for shown, ko, _ in conditions),
+        " · ".join(f"{en} {YES_NO[shown][1]}" for shown, _, en in conditions),
+    )

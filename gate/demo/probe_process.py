@@ -118,6 +118,7 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
         "decoy_hits": len(report.decoy_hits),
         "hits": [f"{hit.needle} in {hit.target}" for hit in residues],
         "bytes_scanned": report.bytes_scanned,
+        "searched": len(report.scans),
         "not_searched": unreadable,
     }
 

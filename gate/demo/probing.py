@@ -125,6 +125,10 @@ def record_of(answer: Mapping[str, Any]) -> Probed:
     """Return the record for the log."""
     return Probed(
         needles=COUNT.clamp(int(answer["needles"])),
+        controls_planted=COUNT.clamp(int(answer["controls_planted"])),
         controls_found=COUNT.clamp(int(answer["controls_found"])),
+        decoy_hits=COUNT.clamp(int(answer["decoy_hits"])),
         residues=COUNT.clamp(len(answer["hits"])),
+        searched=COUNT.clamp(int(answer["searched"])),
+        not_searched=COUNT.clamp(len(answer["not_searched"])),
     )

@@ -109,8 +109,12 @@ class ProbeReport:
         """Return the record for the log; a count at the end of its range means "or more"."""
         return Probed(
             needles=COUNT.clamp(self.needles),
+            controls_planted=COUNT.clamp(self.controls_planted),
             controls_found=COUNT.clamp(self.controls_found),
+            decoy_hits=COUNT.clamp(len(self.decoy_hits)),
             residues=COUNT.clamp(len(self.hits)),
+            searched=COUNT.clamp(len(self.scans)),
+            not_searched=0,
         )
 
 

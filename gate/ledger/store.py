@@ -25,9 +25,10 @@ from typing import Final
 
 from gate.errors import LedgerFault
 from gate.ledger.checkpoint import Checkpoint, Signer, open_note
+from gate.ledger.encoding import Entry, batch_of, decode, encode
 from gate.ledger.merkle import Frontier, leaf_hash
 from gate.ledger.open_files import OpenFiles, create_private, moved
-from gate.ledger.record import Entry, Record, batch_of, decode, encode
+from gate.ledger.record import Record
 
 APPLICATION_ID: Final = 0x434F4E53
 """SQLite's file type mark: "CONS"."""

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from gate.errors import LedgerFault, place_of
-from gate.ledger.record import FaultCode, Faulted, Moved, Record
+from gate.ledger.record import MISSED, Cleared, FaultCode, Faulted, Missed, Moved, Record
 from gate.passage.fault_lines import LINES
 from gate.passage.ports import Log
 
 _LOG = logging.getLogger(__name__)
 
-GAP = Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE)
 RETRY_S = 1.0
 
 
@@ -36,6 +35,7 @@ class LaneLog:
         self._turn = threading.Lock()
         self._tried_s = 0.0
         self._known: set[FaultCode] = set()
+        self._missed = 0
         self.ok = True
         """Whether the newest record became durable."""
 
@@ -43,26 +43,38 @@ class LaneLog:
         """Append one record; tell whether it is durable. Nobody enters when it is not."""
         with self._turn:
             self._tried_s = self._now_s()
-            records = [record]
-            if not self.ok and record != GAP:
-                # A movement stands behind its grant; everything else behind the gap.
-                records = [record, GAP] if isinstance(record, Moved) else [GAP, record]
-            try:
-                for each in records:
-                    self._log.append(each, self._utc_now())
-            except Exception as error:  # LedgerFault or worse: not durable
-                if self.ok:
-                    known = error.diagnostics() if isinstance(error, LedgerFault) else None
-                    _LOG.warning("%s", known or place_of(error))
-                self.ok = False
-                return False
-            self.ok = True
-            return True
+            return self._write([record])
 
     def retry(self) -> None:
         """Try again, at most once a second, when the newest record was lost."""
-        if not self.ok and self._now_s() - self._tried_s >= RETRY_S:
-            self.append(GAP)
+        with self._turn:
+            if not self.ok and self._now_s() - self._tried_s >= RETRY_S:
+                self._tried_s = self._now_s()
+                self._write([])
+
+    def _write(self, records: list[Record]) -> bool:
+        if not self.ok:
+            gap = Missed(MISSED.clamp(self._missed))
+            # A movement stands behind its grant; everything else behind the gap.
+            moved = bool(records) and isinstance(records[0], Moved)
+            records = [*records, gap] if moved else [gap, *records]
+        lost = sum(not isinstance(record, Missed) for record in records)
+        try:
+            for each in records:
+                self._log.append(each, self._utc_now())
+                if isinstance(each, Missed):
+                    self._missed = 0
+                else:
+                    lost -= 1
+        except Exception as error:  # LedgerFault or worse: not durable
+            if self.ok:
+                known = error.diagnostics() if isinstance(error, LedgerFault) else None
+                _LOG.warning("%s", known or place_of(error))
+            self.ok = False
+            self._missed += lost
+            return False
+        self.ok = True
+        return True
 
     def fault(self, code: FaultCode) -> None:
         """Record a fault and say on one line what to do."""
@@ -71,9 +83,11 @@ class LaneLog:
         self.append(Faulted(code))
 
     def once(self, code: FaultCode, *, present: bool) -> None:
-        """Record a fault when it begins, and again only after it was gone."""
+        """Record a fault when it begins and when it is over."""
         if not present:
-            self._known.discard(code)
+            if code in self._known:
+                self._known.discard(code)
+                self.append(Cleared(code))
         elif code not in self._known:
             self._known.add(code)
             self.fault(code)

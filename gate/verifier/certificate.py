@@ -14,7 +14,8 @@ class DeathCertificate:
     under do not count (needs Linux 5.9, which tells how many filters there are).
     `landlock_abi` and `dumpable` cannot be seen from outside: the worker read them from the
     kernel and reported them with READY, before anything personal reached it. `bytes_in` counts
-    the job; the 32-byte key goes round the gate.
+    the job; the 32-byte key goes round the gate. `pages_left` is its resident memory when its
+    pipe had ended, -1 when nobody could tell.
     """
 
     exit_code: int
@@ -28,6 +29,7 @@ class DeathCertificate:
     file_limit_bytes: int
     bytes_in: int
     bytes_out: int
+    pages_left: int
 
     def is_clean(self) -> bool:
         """Whether it ended by itself, alone, and under the full sandbox."""
@@ -39,4 +41,5 @@ class DeathCertificate:
             and not self.dumpable
             and self.core_limit_bytes == 0
             and self.file_limit_bytes == 0
+            and self.pages_left == 0
         )

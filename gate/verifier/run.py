@@ -155,6 +155,7 @@ class VerifierRun:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         ended_s = time.monotonic()
         status = _status(self.pid)
+        pages_left = _pages(self.pid)
         # The gate may itself run under filters of its container, which its children inherit.
         filters = status.get("Seccomp_filters", 0) - _status(os.getpid()).get("Seccomp_filters", 0)
         core, file = (_limit(self.pid, r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE))
@@ -173,6 +174,7 @@ class VerifierRun:
             file_limit_bytes=file,
             bytes_in=self._bytes_in,
             bytes_out=self._bytes_out,
+            pages_left=pages_left,
         )
         return self._certificate
 
@@ -239,6 +241,14 @@ def _status(pid: int) -> dict[str, int]:
         return {}
     pairs = (line.partition(":") for line in lines)
     return {name: int(value) for name, _, value in pairs if name in wanted}
+
+
+def _pages(pid: int) -> int:
+    """Return how many pages of memory a process still has; 0 once the kernel took all back."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return -1
 
 
 def _limit(pid: int, which: int) -> int:

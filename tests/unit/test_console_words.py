@@ -22,6 +22,7 @@ from gate.console.logbook import MINIMUM_COUNT, Day, Logbook, Tally, quarter
 from gate.console.pages import ROOT
 from gate.errors import LedgerFault
 from gate.ledger.checkpoint import generate
+from gate.ledger.encoding import batch_of
 from gate.ledger.record import (
     KINDS,
     SCHEMA,
@@ -36,7 +37,6 @@ from gate.ledger.record import (
     Record,
     Stopped,
     Within,
-    batch_of,
 )
 from gate.ledger.store import Ledger
 from gate.passage.decision import Deny, DenyReason, Grant, Lane

@@ -13,6 +13,7 @@ import pytest
 from firmware_bridge.ports import Crossing, OpenResult
 from gate.errors import ConfigError, LedgerFault
 from gate.ledger.checkpoint import Checkpoint, Signer
+from gate.ledger.encoding import batch_of, encode
 from gate.ledger.export import export
 from gate.ledger.merkle import Frontier, leaf_hash
 from gate.ledger.record import (
@@ -21,6 +22,9 @@ from gate.ledger.record import (
     Enrolled,
     FaultCode,
     Faulted,
+    KeyPurpose,
+    KeyUsed,
+    Missed,
     Mode,
     Moved,
     Pack,
@@ -28,22 +32,33 @@ from gate.ledger.record import (
     Record,
     Started,
     Stopped,
-    batch_of,
-    encode,
 )
 from gate.ledger.store import Ledger
 from gate.ledger.verify import Report, verify_export, verify_store
 from gate.passage.decision import DenyReason, Lane
+from gate.template.outcome import KeyOutcome
 
 ORIGIN = "gate.example/main"
 SIGNER = Signer(ORIGIN, bytes(range(32)))
 OTHER = Signer(ORIGIN, bytes(32))
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 START = Started(Mode.DEMO, Pack.EDGE, "ab" * 32, sandbox_ok=True, key_agent_ok=True)
-GRANT = Decided(granted=True, reason=None, lane=Lane.FACE)
+KEY = KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED)
+GRANT = Decided(granted=True, reason=None, lane=Lane.FACE, card=1)
 DENY = Decided(granted=False, reason=DenyReason.NO_MATCH, lane=Lane.FACE)
 MOVE = Moved(OpenResult.OPENED, Crossing.ONE)
-DAY: list[Record] = [START, DENY, GRANT, MOVE, Probed(9, 8, 0), GRANT, MOVE, Stopped(clean=True)]
+DAY: list[Record] = [
+    START,
+    DENY,
+    KEY,
+    GRANT,
+    MOVE,
+    Probed(9, 8, 8, 0, 0, 2, 0),
+    KEY,
+    GRANT,
+    MOVE,
+    Stopped(clean=True),
+]
 
 
 @pytest.fixture
@@ -324,16 +339,16 @@ def test_a_gate_that_writes_more_than_the_schema_is_found(path: Path, body: byte
         ([START, Stopped(True), DENY], "where no gate was running"),
         ([START, MOVE], "has no grant"),
         ([START, DENY, MOVE], "has no grant"),
-        ([START, GRANT, MOVE, MOVE], "has no grant"),
-        ([START, GRANT, DENY], "no movement"),
-        ([START, GRANT, GRANT, MOVE], "no movement"),
-        ([START, GRANT, Stopped(True)], "no movement"),
+        ([START, KEY, GRANT, MOVE, MOVE], "has no grant"),
+        ([START, KEY, GRANT, DENY], "no movement"),
+        ([START, KEY, GRANT, KEY, GRANT, MOVE], "no movement"),
+        ([START, KEY, GRANT, Stopped(True)], "no movement"),
         ([Enrolled(Act.ISSUED), Enrolled(Act.WITHDRAWN)], None),
-        ([START, GRANT], None),
-        ([START, GRANT, START], None),
-        ([START, GRANT, Stopped(False), START], None),
-        ([START, GRANT, Faulted(FaultCode.TAMPER), MOVE], None),
-        ([START, GRANT, Faulted(FaultCode.LEDGER_WAS_UNAVAILABLE), DENY], None),
+        ([START, KEY, GRANT], None),
+        ([START, KEY, GRANT, START], None),
+        ([START, KEY, GRANT, Stopped(False), START], None),
+        ([START, KEY, GRANT, Faulted(FaultCode.TAMPER), MOVE], None),
+        ([START, KEY, GRANT, Missed(1), DENY], None),
     ],
 )
 def test_the_order_of_records(path: Path, records: list[Record], step_9: str | None) -> None:

@@ -104,6 +104,7 @@ def make_card(groups: tuple[str, ...] = ("staff",)) -> VerifiedCard:
         template_aux=aux,
         consent_record=consent,
         pin_verifier=seal_pin(PIN, SealContext.for_pin(number, EXPIRY), SITE_KEY.public_key()),
+        session_id=os.urandom(16),
     )
 
 
@@ -234,12 +235,14 @@ class Keys:
     def alive(self) -> bool:
         return not self.dead
 
-    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
+    def release_template_key(
+        self, kid: bytes, wrapped: bytes, info: bytes, fd: int, *, session_id: bytes
+    ) -> None:
         self._check()
         assert unwrap(wrapped, info, SITE_KEY)
         self.asked.append(fd)
 
-    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes, *, session_id: bytes) -> bytes:
         self._check()
         return unwrap(wrapped, info, SITE_KEY)
 

@@ -15,7 +15,7 @@ from gate.console.logbook import MINIMUM_COUNT, Day, Logbook, Tally, quarter
 from gate.console.pages import page_context, templates
 from gate.console.record_words import REASONS, Pair
 from gate.errors import LedgerFault
-from gate.ledger.record import batch_of
+from gate.ledger.encoding import batch_of
 from gate.passage.decision import DenyReason
 
 LINKS: dict[Link, Pair] = {

@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from gate.ledger.verify.report import Problems
 
+_CARDS_MAX: Final = 65_535
+_BETWEEN_RUNS: Final = frozenset({"started", "enrolled", "pruned"})
+_DAY_BATCHES: Final = 96
+"""Quarters of an hour in a day."""
+
 
 @dataclass
 class Order:
@@ -21,6 +26,16 @@ class Order:
     grant: int | None = None
     """The place of a grant whose movement was not recorded yet."""
     batch: int = 0
+    cards: int = 0
+    """How many different cards the log named since the day's key was made."""
+    key_batch: int | None = None
+    """The quarter of an hour in which that key named its first card."""
+    keys_out: set[str] = field(default_factory=set)
+    """The purposes of the keys released since the last decision."""
+    gap: bool = True
+    """Whether records before this one may be missing, so that less can be demanded."""
+    pruned_below: int = 0
+    """How far the log says that it was pruned."""
 
     def take(self, place: int, record: Mapping[str, Any]) -> None:
         """Follow the gate by one record."""
@@ -31,7 +46,7 @@ class Order:
             self.counts["clock_steps_back"] += 1
         self.batch = record["batch"]
         # An enrolment station writes to a log of its own that no gate starts or stops.
-        if not self.running and kind not in {"started", "enrolled"}:
+        if not self.running and kind not in _BETWEEN_RUNS:
             self.problems.add(9, f"entry {place} ({kind}) stands where no gate was running")
         _STEPS[kind](self, place, record)
 
@@ -40,20 +55,69 @@ class Order:
             self.counts["unclean_stops"] += 1
             self._abandon()
         self.running = True
+        self.gap = False
+        self._new_card_key()
+        self._policy(record)
+
+    def _policy_changed(self, _place: int, record: Mapping[str, Any]) -> None:
+        self._policy(record)
+
+    def _policy(self, record: Mapping[str, Any]) -> None:
         if not self.policies or self.policies[-1] != record["policy"]:
             self.policies.append(record["policy"])
+
+    def _self_tested(self, _place: int, record: Mapping[str, Any]) -> None:
+        self.counts["escapes_tried"] += record["tried"]
+        self.counts["escapes_held"] += record["held"]
 
     def _decided(self, place: int, record: Mapping[str, Any]) -> None:
         if self.grant is not None:
             self.problems.add(9, f"grant {self.grant} has no movement before decision {place}")
             self.grant = None
         self.counts[f"lane.{record['lane']}"] += 1
+        self._card(place, record["card"])
         if record["granted"]:
             self.counts["grants"] += 1
             self.grant = place
+            if record["card"] == 0:
+                self.problems.add(9, f"grant {place} names no card")
+            purpose = "template" if record["lane"] == "face" else "pin"
+            if purpose not in self.keys_out and not self.gap:
+                self.problems.add(9, f"grant {place} was given without a key for its lane")
         else:
             self.counts["denials"] += 1
             self.counts[f"denied.{record['reason']}"] += 1
+        self.keys_out.clear()
+        self.gap = False
+
+    def _card(self, place: int, card: int) -> None:
+        """Demand that pseudonyms count up: then they can hold nothing else."""
+        if card == 0:
+            return
+        if card > self.cards + 1 and not self.gap and self.cards < _CARDS_MAX:
+            self.problems.add(9, f"decision {place} names card {card} after only {self.cards}")
+        self.cards = max(self.cards, card)
+        if self.key_batch is None:
+            self.key_batch = self.batch
+        elif self.batch - self.key_batch > _DAY_BATCHES:
+            self.problems.add(9, f"decision {place} names a card by a key older than a day")
+            self.key_batch = self.batch
+
+    def _card_key_destroyed(self, place: int, record: Mapping[str, Any]) -> None:
+        if record["cards"] != self.cards and not self.gap:
+            self.problems.add(9, f"entry {place} counts other cards than the decisions name")
+        self._new_card_key()
+
+    def _new_card_key(self) -> None:
+        self.cards, self.key_batch = 0, None
+
+    def _key_used(self, place: int, record: Mapping[str, Any]) -> None:
+        purpose, outcome = record["purpose"], record["outcome"]
+        self.counts[f"key.{purpose}.{outcome}"] += 1
+        if outcome == "released":
+            if purpose in self.keys_out and not self.gap:
+                self.problems.add(9, f"entry {place} is a second {purpose} key of one passage")
+            self.keys_out.add(purpose)
 
     def _moved(self, place: int, record: Mapping[str, Any]) -> None:
         if self.grant is None:
@@ -64,18 +128,31 @@ class Order:
 
     def _faulted(self, _place: int, record: Mapping[str, Any]) -> None:
         self.counts[f"fault.{record['code']}"] += 1
-        if record["code"] == "ledger_was_unavailable":
-            # The movement could not be written; the gate says so instead.
-            self._abandon()
+
+    def _missed(self, _place: int, record: Mapping[str, Any]) -> None:
+        # The movement could not be written; the gate says so instead.
+        self.counts["records_missed"] += record["records"]
+        self.gap = True
+        self.keys_out.clear()
+        self._abandon()
 
     def _probed(self, _place: int, record: Mapping[str, Any]) -> None:
         self.counts["residues"] += record["residues"]
+
+    def _admin_acted(self, _place: int, record: Mapping[str, Any]) -> None:
+        self.counts[f"admin.{record['act']}"] += 1
+
+    def _pruned(self, place: int, record: Mapping[str, Any]) -> None:
+        if not self.pruned_below < record["below"] <= place:
+            self.problems.add(9, f"entry {place} prunes what was pruned, or what is not there")
+        self.pruned_below = max(self.pruned_below, record["below"])
 
     def _stopped(self, _place: int, record: Mapping[str, Any]) -> None:
         if self.grant is not None and record["clean"]:
             self.problems.add(9, f"grant {self.grant} has no movement before a clean stop")
             self.grant = None
         self._abandon()
+        self._new_card_key()
         self.running = False
 
     def _other(self, _place: int, _record: Mapping[str, Any]) -> None:
@@ -93,11 +170,20 @@ class Order:
 
 _STEPS: Final[Mapping[str, Callable[[Order, int, Mapping[str, Any]], None]]] = {
     "started": Order._started,
+    "host_seen": Order._other,
+    "self_tested": Order._self_tested,
     "decided": Order._decided,
+    "card_key_destroyed": Order._card_key_destroyed,
+    "key_used": Order._key_used,
     "moved": Order._moved,
     "verifier_died": Order._other,
     "faulted": Order._faulted,
+    "cleared": Order._other,
+    "missed": Order._missed,
+    "policy_changed": Order._policy_changed,
+    "admin_acted": Order._admin_acted,
     "enrolled": Order._other,
     "probed": Order._probed,
+    "pruned": Order._pruned,
     "stopped": Order._stopped,
 }

@@ -59,6 +59,8 @@ def _words(text: str, *, null: bool = False) -> Words:
     return Words(frozenset(text.split()), null)
 
 
+TILE: Final = 256
+COUNT: Final = Whole(0, 65_535)
 LANES: Final = _words("face pin none")
 DENIALS: Final = _words(
     """card_unreadable card_untrusted card_expired card_not_yet_valid card_tampered card_cloned
@@ -70,8 +72,8 @@ DENIALS: Final = _words(
 )
 FAULTS: Final = _words(
     """camera camera_lost reader turnstile_offline turnstile_wrong_key tamper fire relay_unknown
-    verifier_spawn verifier_killed verifier_contract key_agent_dead ledger_was_unavailable
-    policy_expired deployment_expired status_list_stale internal"""
+    verifier_spawn verifier_killed verifier_contract key_agent_dead policy_expired
+     deployment_expired status_list_stale internal"""
 )
 SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
     "started": {
@@ -80,12 +82,24 @@ SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
         "policy": Sha256(),
         "sandbox_ok": Flag(),
         "key_agent_ok": Flag(),
+    },
+    "host_seen": {
         "init_on_free": Flag(),
         "swap_off": Flag(),
         "core_dumps_off": Flag(),
         "hibernation_off": Flag(),
     },
-    "decided": {"granted": Flag(), "reason": DENIALS, "lane": LANES},
+    "self_tested": {
+        "tried": Whole(0, 255),
+        "held": Whole(0, 255),
+        "landlock_abi": Whole(0, 99),
+    },
+    "decided": {"granted": Flag(), "reason": DENIALS, "lane": LANES, "card": COUNT},
+    "card_key_destroyed": {"cards": COUNT},
+    "key_used": {
+        "purpose": _words("template pin"),
+        "outcome": _words("released refused rate_limited second failed"),
+    },
     "moved": {
         "result": _words("opened refused not_delivered unknown"),
         "crossing": _words("one tailgating nobody unobserved"),
@@ -100,16 +114,31 @@ SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
         "dumpable": Flag(),
         "core_limit_zero": Flag(),
         "file_limit_zero": Flag(),
-        "bytes_in": Whole(0, 65_535),
-        "bytes_out": Whole(0, 65_535),
+        "bytes_in": COUNT,
+        "bytes_out": COUNT,
+        "pages_left": COUNT,
     },
     "faulted": {"code": FAULTS},
+    "cleared": {"code": FAULTS},
+    "missed": {"records": Whole(1, 65_535)},
+    "policy_changed": {"policy": Sha256()},
+    "admin_acted": {
+        "act": _words(
+            """settings_changed deployment_replaced trust_replaced status_list_replaced
+            template_keys_changed door_key_changed models_changed probe_ordered"""
+        )
+    },
     "enrolled": {"act": _words("issued renewed withdrawn revoked")},
     "probed": {
-        "needles": Whole(0, 65_535),
-        "controls_found": Whole(0, 65_535),
-        "residues": Whole(0, 65_535),
+        "needles": COUNT,
+        "controls_planted": COUNT,
+        "controls_found": COUNT,
+        "decoy_hits": COUNT,
+        "residues": COUNT,
+        "searched": COUNT,
+        "not_searched": COUNT,
     },
+    "pruned": {"below": Whole(TILE, 2**53 - 1)},
     "stopped": {"clean": Flag()},
 }
 COMMON: Final[Mapping[str, Whole]] = {
@@ -130,13 +159,23 @@ def read_record(raw: bytes) -> dict[str, Any] | None:
     for rules in (COMMON, own):
         if not all(name in found and rule.holds(found[name]) for name, rule in rules.items()):
             return None
-    if found["kind"] == "decided" and (
-        found["granted"] is not (found["reason"] is None)
-        or (found["granted"] and found["lane"] == "none")
-    ):
+    if not _agrees(found):
         return None
     # Other orders, spaces, doubled members and `1.0` for 1 end here.
     return found if _CANONICAL.encode(found).encode() == raw else None
+
+
+def _agrees(found: Mapping[str, Any]) -> bool:
+    """Whether the members of one record can stand beside each other."""
+    match found["kind"]:
+        case "decided":
+            grant = found["granted"]
+            return grant is (found["reason"] is None) and not (grant and found["lane"] == "none")
+        case "self_tested":
+            return bool(found["held"] <= found["tried"])
+        case "pruned":
+            return bool(found["below"] % TILE == 0)
+    return True
 
 
 def parse_json(raw: bytes) -> object:
