@@ -10,6 +10,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from gate.template.outcome import KeyOutcome
+
 
 class GateError(Exception):
     """A failure with a code for the admin and one line of advice.
@@ -40,9 +42,24 @@ class ProtocolViolation(GateError):
 class TemplateRejected(GateError):
     """A sealed object does not open under this key and context, or is not well formed."""
 
+    outcome = KeyOutcome.REFUSED
+    """What the log shall say when the key agent was asked; see KeyAgentFault."""
+
 
 class KeyAgentFault(GateError):
-    """The key agent refused, timed out or is gone."""
+    """The key agent refused, timed out or is gone.
+
+    Args:
+        what: see GateError.
+        advice: see GateError.
+        outcome: what the log shall say of this use of the key.
+    """
+
+    def __init__(
+        self, what: str, advice: str = "", outcome: KeyOutcome = KeyOutcome.FAILED
+    ) -> None:
+        super().__init__(what, advice)
+        self.outcome = outcome
 
 
 class VerifierFault(GateError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gate.errors import GateError, KeyAgentFault
 from gate.template.agent_client import KeyAgent
+from gate.template.outcome import KeyCounts
 
 RESTART_EVERY_S = 1.0
 
@@ -27,6 +28,7 @@ class SupervisedKeyAgent:
         self._now_s = monotonic_s
         self._turn = threading.Lock()
         self._agent = start()
+        self._counts_before = KeyCounts()
         self._tried_s = monotonic_s()
         self._closed = False
 
@@ -45,18 +47,31 @@ class SupervisedKeyAgent:
                 self._tried_s = now_s
                 self._agent.close()
                 try:
-                    self._agent = self._start()
+                    fresh = self._start()
                 except GateError:
                     return False  # the next health check tries again
+                self._counts_before = self.counts
+                self._agent = fresh
             return False
 
-    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
-        """See KeyAgent."""
-        self._living().release_template_key(kid, wrapped, info, fd)
+    @property
+    def counts(self) -> KeyCounts:
+        """Totals of all agents since the start, as each gave them with its last reply.
 
-    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+        What the ledger holds of released keys is never less, because a release whose reply was
+        late is a failure there; of failures it is never less for the same reason.
+        """
+        return self._counts_before + self._agent.counts
+
+    def release_template_key(
+        self, kid: bytes, wrapped: bytes, info: bytes, fd: int, *, session_id: bytes
+    ) -> None:
         """See KeyAgent."""
-        return self._living().open_pin_key(kid, wrapped, info)
+        self._living().release_template_key(kid, wrapped, info, fd, session_id=session_id)
+
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes, *, session_id: bytes) -> bytes:
+        """See KeyAgent."""
+        return self._living().open_pin_key(kid, wrapped, info, session_id=session_id)
 
     def close(self) -> None:
         """End the agent for good."""

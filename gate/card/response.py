@@ -92,7 +92,7 @@ def verify_response(content: bytes, expected: Expectation) -> VerifiedCard | Ref
         return Refused(status)
     # Step 10.
     try:
-        card = _read_elements(document, expected.doc_type, mso, mso.status, status)
+        card = _read_elements(document, expected, mso, mso.status, status)
     except MalformedCbor:
         return Refused(CardRefusal.UNREADABLE)
     return card if expected.now <= card.expiry else Refused(CardRefusal.EXPIRED)
@@ -183,13 +183,13 @@ def _read_status(
 
 def _read_elements(
     document: Document,
-    name_space: str,
+    expected: Expectation,
     mso: MobileSecurityObject,
     reference: StatusReference,
     consent: Consent,
 ) -> VerifiedCard:
     values: dict[str, object] = {}
-    for item in document.issuer_signed.name_spaces.get(name_space, ()):
+    for item in document.issuer_signed.name_spaces.get(expected.doc_type, ()):
         if item.identifier in values:
             raise MalformedCbor("an element was sent twice")
         values[item.identifier] = item.value
@@ -210,6 +210,7 @@ def _read_elements(
         template_aux=_optional_bytes(values, mdoc.TEMPLATE_AUX),
         consent_record=_optional_bytes(values, mdoc.CONSENT_RECORD),
         pin_verifier=_optional_bytes(values, mdoc.PIN_VERIFIER),
+        session_id=expected.transcript.session_id,
     )
 
 

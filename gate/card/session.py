@@ -46,6 +46,11 @@ class Transcript:
         """SHA-256 of SessionTranscriptBytes."""
         return hashlib.sha256(EncodedCbor.wrap(self.raw).raw).digest()
 
+    @property
+    def session_id(self) -> bytes:
+        """16 bytes that no other session has: both sides' ephemeral keys are in the transcript."""
+        return self.salt[:16]
+
 
 class Cipher:
     """One side's view of the session: seals with its own key, opens with the other's."""

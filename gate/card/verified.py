@@ -66,3 +66,5 @@ class VerifiedCard:
     consent_record: bytes | None
     pin_verifier: bytes | None
     """gate.template.envelope bytes of the sealed argon2id verifier, or None."""
+    session_id: bytes
+    """16 bytes that name this card session to the key agent; another one at every tap."""

@@ -128,7 +128,11 @@ class FaceLeg:
         began_s = time.monotonic()
         try:
             keys.release_template_key(
-                envelope.kid, envelope.wrapped, context.hpke_info(), look.key_fd
+                envelope.kid,
+                envelope.wrapped,
+                context.hpke_info(),
+                look.key_fd,
+                session_id=card.session_id,
             )
         finally:
             look.close_key_fd()

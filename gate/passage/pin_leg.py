@@ -1,4 +1,4 @@
-"""The card + PIN lane of one passage: one prompt, one check. Runs in its own thread."""
+"""The card + PIN lane of one passage: every prompt of one card session, one opened verifier."""
 
 from __future__ import annotations
 
@@ -13,29 +13,42 @@ from gate.template.envelope import Envelope, open_envelope
 from gate.template.pin import check_pin
 
 
-def check(
-    card: VerifiedCard, pin: str, tries: PinTries, keys: KeyReleases
-) -> ev.PinMatched | ev.PinFailed:
-    """Compare one entered PIN with the card's sealed verifier. A try is spent before the check."""
-    if tries.left(card.credential_id) == 0:
-        return ev.PinFailed(DenyReason.PIN_LOCKED, may_retry=False)
-    tries.spend(card.credential_id)
-    try:
-        right = check_pin(pin, _open_verifier(card, keys))
-    except KeyAgentFault:
-        return ev.PinFailed(DenyReason.KEY_UNAVAILABLE, may_retry=False)
-    except TemplateRejected:
-        return ev.PinFailed(DenyReason.CARD_TAMPERED, may_retry=False)
-    if right:
-        tries.right(card.credential_id)
-        return ev.PinMatched()
-    left = tries.left(card.credential_id)
-    return ev.PinFailed(DenyReason.WRONG_PIN, may_retry=left > 0)
+class PinLeg:
+    """The PIN checks of one card session.
 
+    The key agent opens a card's PIN verifier once a session. It is kept here for the retries of
+    that session and dropped with this object.
+    """
 
-def _open_verifier(card: VerifiedCard, keys: KeyReleases) -> bytes:
-    assert card.pin_verifier is not None
-    envelope = Envelope.decode(card.pin_verifier)
-    context = SealContext.for_pin(card.credential_id, card.expiry)
-    key = keys.open_pin_key(envelope.kid, envelope.wrapped, context.hpke_info())
-    return open_envelope(envelope, key, context)
+    def __init__(self, card: VerifiedCard) -> None:
+        self._card = card
+        self._verifier: bytes | None = None
+
+    def check(self, pin: str, tries: PinTries, keys: KeyReleases) -> ev.PinMatched | ev.PinFailed:
+        """Compare one entered PIN with the card's verifier. A try is spent before the check."""
+        number = self._card.credential_id
+        if tries.left(number) == 0:
+            return ev.PinFailed(DenyReason.PIN_LOCKED, may_retry=False)
+        tries.spend(number)
+        try:
+            if self._verifier is None:
+                self._verifier = self._open_verifier(keys)
+            right = check_pin(pin, self._verifier)
+        except KeyAgentFault:
+            return ev.PinFailed(DenyReason.KEY_UNAVAILABLE, may_retry=False)
+        except TemplateRejected:
+            return ev.PinFailed(DenyReason.CARD_TAMPERED, may_retry=False)
+        if right:
+            tries.right(number)
+            return ev.PinMatched()
+        return ev.PinFailed(DenyReason.WRONG_PIN, may_retry=tries.left(number) > 0)
+
+    def _open_verifier(self, keys: KeyReleases) -> bytes:
+        card = self._card
+        assert card.pin_verifier is not None
+        envelope = Envelope.decode(card.pin_verifier)
+        context = SealContext.for_pin(card.credential_id, card.expiry)
+        key = keys.open_pin_key(
+            envelope.kid, envelope.wrapped, context.hpke_info(), session_id=card.session_id
+        )
+        return open_envelope(envelope, key, context)

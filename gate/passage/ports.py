@@ -114,19 +114,23 @@ class KeyReleases(Protocol):
         """Whether the agent answers."""
         ...
 
-    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
-        """Let the agent write the content key into `fd`.
+    def release_template_key(
+        self, kid: bytes, wrapped: bytes, info: bytes, fd: int, *, session_id: bytes
+    ) -> None:
+        """Let the agent write the content key into `fd`. Once a card session.
 
         Raises:
-            KeyAgentFault: refused, timed out or gone.
+            TemplateRejected: it does not open.
+            KeyAgentFault: refused, timed out or gone. Both carry the `outcome` for the log.
         """
         ...
 
-    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
-        """Return the content key of a PIN envelope.
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes, *, session_id: bytes) -> bytes:
+        """Return the content key of a PIN envelope. Once a card session.
 
         Raises:
-            KeyAgentFault: refused, timed out or gone.
+            TemplateRejected: it does not open.
+            KeyAgentFault: refused, timed out or gone. Both carry the `outcome` for the log.
         """
         ...
 

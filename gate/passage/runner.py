@@ -22,13 +22,13 @@ from gate.console.deps import Health, KioskView
 from gate.errors import VerifierFault
 from gate.ledger.record import Decided, FaultCode, Moved, Stopped, VerifierDied
 from gate.passage import events as ev
-from gate.passage import pin_leg
 from gate.passage.card_field import CardField
 from gate.passage.decision import Decision, DenyReason
 from gate.passage.face_leg import FaceLeg, View
 from gate.passage.health import health
 from gate.passage.lane_log import LaneLog
 from gate.passage.lanes import may_look, offer, second_look
+from gate.passage.pin_leg import PinLeg
 from gate.passage.pin_tries import PinTries
 from gate.passage.ports import (
     CardChannel,
@@ -109,6 +109,7 @@ class Runner:
         self._channel: CardChannel | None = None
         self._card: VerifiedCard | None = None
         self._face_leg: FaceLeg | None = None
+        self._pin_leg: PinLeg | None = None
         self._threads: list[threading.Thread] = []
         self._pin_token: str | None = None
         self._advice = Advice.NONE
@@ -218,8 +219,9 @@ class Runner:
             case ev.AskPin():
                 assert self._card is not None
                 token = self._pin_token = self._lane.kiosk.open_prompt()
+                self._pin_leg = self._pin_leg or PinLeg(self._card)
                 self._start(
-                    partial(self._ask_pin, self._card, token),
+                    partial(self._ask_pin, self._card, self._pin_leg, token),
                     ev.PinFailed(DenyReason.INTERNAL_FAULT, may_retry=False),
                 )
             case ev.EndPin():
@@ -308,13 +310,13 @@ class Runner:
     def _verdict_given(self) -> bool:
         return "look" in self._report.steps_ms
 
-    def _ask_pin(self, card: VerifiedCard, token: str, number: int) -> None:
+    def _ask_pin(self, card: VerifiedCard, leg: PinLeg, token: str, number: int) -> None:
         deadline_ms = self._lane.deadline_ms[State.PIN]
         assert deadline_ms is not None
         pin = self._lane.kiosk.wait_pin(token, deadline_ms / 1000)
         if pin is not None:
             began_s = self._now_s()
-            answer = pin_leg.check(card, pin, self._tries, self._lane.keys)
+            answer = leg.check(pin, self._tries, self._lane.keys)
             self._step("pin", (self._now_s() - began_s) * 1000)
             self._post(number, self._confirmed(card, answer))
 
@@ -382,6 +384,7 @@ class Runner:
         self._number += 1  # whatever still comes of this passage is of an earlier one
         self._card = None
         self._face_leg = None
+        self._pin_leg = None
         self._camera_on = False
         self._advice = Advice.NONE
         if self._under_way:

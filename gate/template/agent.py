@@ -1,7 +1,7 @@
 """The key agent process: `python -I -m gate.template.agent FD PER_MINUTE BURST`.
 
 It holds the site's template key and never sees an encrypted template: wrapped key in, content
-key straight into the verifier's pipe. What it can do at all is `serve_one`.
+key straight into the verifier's pipe. What it can do at all is `Desk`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 
 from gate import sandbox
-from gate.errors import ConfigError, ProtocolViolation, TemplateRejected
+from gate.errors import ConfigError, KeyAgentFault, ProtocolViolation, TemplateRejected
 from gate.sandbox import Allow
 from gate.template.agent_wire import HELLO_MAX, REQUEST_MAX, Operation, Reply, Request, Status
 from gate.template.context import Purpose
 from gate.template.keys import FileKey, KeyRing
+from gate.template.outcome import KeyCounts
 from gate.template.rate import RateLimit
+from gate.template.used_sessions import UsedSessions
 from gate.template.wrapping import CONTENT_KEY_BYTES
 
 OPEN_FILES = 16
@@ -34,60 +36,81 @@ _RULES = (
 )
 
 
-def answer(
-    request: Request, pipe_fd: int | None, keys: KeyRing, limit: RateLimit, now_s: float
-) -> Reply:
-    """Return the reply to one well-formed request; write a template's key into `pipe_fd`.
+class Desk:
+    """Answers requests: what the agent can do at all.
 
     Args:
-        request: as decoded.
-        pipe_fd: write end of the verifier's key pipe, for templates only.
         keys: the site's opening keys.
         limit: bounds releases of both kinds.
-        now_s: monotonic time.
     """
-    operation, serial = request.operation, request.serial
-    # The info is what the key was sealed under, so this label cannot be claimed afterwards.
-    if not request.info.startswith(Purpose(operation).label):
-        return Reply(Status.WRONG_PURPOSE, serial)
-    if (pipe_fd is not None) != (operation is Operation.TEMPLATE):
-        return Reply(Status.NO_PIPE, serial)
-    if pipe_fd is not None and not _is_write_end(pipe_fd):
-        return Reply(Status.NO_PIPE, serial)
-    if not limit.allow(now_s):
-        return Reply(Status.RATE_LIMITED, serial)
-    try:
-        content_key = keys.unwrap(request.kid, request.wrapped, request.info)
-    except KeyError:
-        return Reply(Status.UNKNOWN_KID, serial)
-    except TemplateRejected:
-        return Reply(Status.DOES_NOT_OPEN, serial)
-    if pipe_fd is None:
-        return Reply(Status.OK, serial, content_key)
-    try:
-        written = os.write(pipe_fd, content_key)
-    except OSError:
-        return Reply(Status.NO_PIPE, serial)
-    return Reply(Status.OK if written == CONTENT_KEY_BYTES else Status.NO_PIPE, serial)
+
+    def __init__(self, keys: KeyRing, limit: RateLimit) -> None:
+        self._keys = keys
+        self._limit = limit
+        self._used = UsedSessions()
+        self.counts = KeyCounts()
+
+    def answer(self, request: Request, pipe_fd: int | None, now_s: float) -> Reply:
+        """Return the reply to one well-formed request; write a template's key into `pipe_fd`.
+
+        Args:
+            request: as decoded.
+            pipe_fd: write end of the verifier's key pipe, for templates only.
+            now_s: monotonic time.
+        """
+        status, key = self._open(request, pipe_fd, now_s)
+        self.counts = self.counts.plus_one(Purpose(request.operation), status.outcome)
+        return Reply(status, request.serial, self.counts, key)
+
+    def _open(self, request: Request, pipe_fd: int | None, now_s: float) -> tuple[Status, bytes]:
+        operation, purpose = request.operation, Purpose(request.operation)
+        # The info is what the key was sealed under, so this label cannot be claimed afterwards.
+        if not request.info.startswith(purpose.label):
+            return Status.WRONG_PURPOSE, b""
+        if (pipe_fd is not None) != (operation is Operation.TEMPLATE):
+            return Status.NO_PIPE, b""
+        if pipe_fd is not None and not _is_write_end(pipe_fd):
+            return Status.NO_PIPE, b""
+        if self._used.has(request.session_id, purpose):
+            return Status.SECOND, b""
+        if not self._limit.allow(now_s):
+            return Status.RATE_LIMITED, b""
+        # Before the attempt: one that fails is not tried again with other bytes either.
+        self._used.use(request.session_id, purpose)
+        try:
+            content_key = self._keys.unwrap(request.kid, request.wrapped, request.info)
+        except KeyError:
+            return Status.UNKNOWN_KID, b""
+        except TemplateRejected:
+            return Status.DOES_NOT_OPEN, b""
+        except KeyAgentFault:
+            return Status.SOURCE_GONE, b""
+        if pipe_fd is None:
+            return Status.OK, content_key
+        try:
+            written = os.write(pipe_fd, content_key)
+        except OSError:
+            return Status.NO_PIPE, b""
+        return Status.OK if written == CONTENT_KEY_BYTES else Status.NO_PIPE, b""
 
 
-def serve_one(link: socket.socket, keys: KeyRing, limit: RateLimit, now_s: float) -> bool:
-    """Answer one datagram, whatever it holds. False: the gate has closed its end."""
+def serve_one(link: socket.socket, desk: Desk, now_s: float) -> bool:
+    """Answer one datagram, whatever it holds. False: there is nothing more to answer."""
     data, fds, truncated = _receive(link)
     if data == b"":
         return False
     try:
         if truncated or len(fds) > 1:
             raise ProtocolViolation("key request is too large")
-        reply = answer(Request.decode(data), fds[0] if fds else None, keys, limit, now_s)
+        reply = desk.answer(Request.decode(data), fds[0] if fds else None, now_s)
     except ProtocolViolation:
-        reply = Reply(Status.MALFORMED, int.from_bytes(data[2:6], "big"))
+        reply = Reply(Status.MALFORMED, int.from_bytes(data[2:6], "big"), desk.counts)
     finally:
         # Before the reply, so that the verifier's end of file never waits for the gate.
         for fd in fds:
             os.close(fd)
     link.send(reply.encode())
-    return True
+    return reply.status is not Status.SOURCE_GONE
 
 
 def _receive(link: socket.socket) -> tuple[bytes, list[int], bool]:
@@ -138,8 +161,8 @@ def main(arguments: list[str]) -> int:
         "dumpable": dumpable,
     }
     link.send(json.dumps(hello).encode())
-    limit = RateLimit(per_minute, burst)
-    while serve_one(link, keys, limit, time.monotonic()):
+    desk = Desk(keys, RateLimit(per_minute, burst))
+    while serve_one(link, desk, time.monotonic()):
         pass
     # An object that closes itself asks for the socket's name first, which the lock forbids.
     link.detach()

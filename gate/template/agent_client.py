@@ -13,10 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gate.errors import ConfigError, KeyAgentFault, ProtocolViolation, TemplateRejected
-from gate.template.agent_wire import REPLY_MAX, Operation, Reply, Request, Status
+from gate.template.agent_wire import (
+    REPLY_MAX,
+    SESSION_ID_BYTES,
+    Operation,
+    Reply,
+    Request,
+    Status,
+)
+from gate.template.outcome import KeyCounts
 from gate.template.wrapping import CONTENT_KEY_BYTES, KID_BYTES, WRAPPED_BYTES
 
 START_S = 10.0
@@ -41,6 +50,8 @@ class KeyAgent:
         self._turn = threading.Lock()
         self.kids = kids
         """Names of the opening keys that the agent holds."""
+        self.counts = KeyCounts()
+        """Totals as the agent gave them with its last reply."""
 
     @classmethod
     def start(
@@ -114,7 +125,9 @@ class KeyAgent:
         # A dead process closes its end a moment before it can be reaped.
         return not link.poll(0) and self._process.poll() is None
 
-    def release_template_key(self, kid: bytes, wrapped: bytes, info: bytes, fd: int) -> None:
+    def release_template_key(
+        self, kid: bytes, wrapped: bytes, info: bytes, fd: int, *, session_id: bytes
+    ) -> None:
         """Have the agent write a template's content key into the verifier's key pipe.
 
         The key never enters this process. The caller still closes its own copy of `fd`.
@@ -124,21 +137,20 @@ class KeyAgent:
             wrapped: from the envelope.
             info: `SealContext.hpke_info()` of this card.
             fd: write end of the verifier's key pipe.
+            session_id: 16 bytes that name the card session; each gets one answer of each purpose.
 
         Raises:
             TemplateRejected: does not open at this site in this context.
-            KeyAgentFault: refused, no answer in time, or gone.
+            KeyAgentFault: refused, no answer in time, or gone. Its `outcome` says which.
         """
-        self._ask(Operation.TEMPLATE, kid, wrapped, info, fd)
+        self._ask(Request(Operation.TEMPLATE, 0, session_id, kid, wrapped, info), fd)
 
-    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes) -> bytes:
+    def open_pin_key(self, kid: bytes, wrapped: bytes, info: bytes, *, session_id: bytes) -> bytes:
         """Return the content key of a PIN envelope, 32 bytes.
 
-        Raises:
-            TemplateRejected: does not open at this site in this context.
-            KeyAgentFault: refused, no answer in time, or gone.
+        Args, Raises: see `release_template_key`.
         """
-        key = self._ask(Operation.PIN, kid, wrapped, info, None)
+        key = self._ask(Request(Operation.PIN, 0, session_id, kid, wrapped, info), None)
         if len(key) != CONTENT_KEY_BYTES:
             raise KeyAgentFault("key agent broke its protocol", _RESTART)
         return key
@@ -152,16 +164,15 @@ class KeyAgent:
         self._process.kill()
         self._process.wait()
 
-    def _ask(
-        self, operation: Operation, kid: bytes, wrapped: bytes, info: bytes, fd: int | None
-    ) -> bytes:
-        if len(kid) != KID_BYTES or len(wrapped) != WRAPPED_BYTES:
+    def _ask(self, request: Request, fd: int | None) -> bytes:
+        assert len(request.session_id) == SESSION_ID_BYTES
+        if len(request.kid) != KID_BYTES or len(request.wrapped) != WRAPPED_BYTES:
             raise TemplateRejected("sealed object has a malformed key")
         with self._turn:
             self._serial = (self._serial + 1) & 0xFFFFFFFF
-            request = Request(operation, self._serial, kid, wrapped, info)
-            reply = self._exchange(request, fd)
-        if reply.key and operation is Operation.TEMPLATE:
+            reply = self._exchange(replace(request, serial=self._serial), fd)
+            self.counts = reply.counts
+        if reply.key and request.operation is Operation.TEMPLATE:
             raise KeyAgentFault("key agent broke its protocol", _RESTART)
         return _result(reply)
 
@@ -213,7 +224,20 @@ def _result(reply: Reply) -> bytes:
                 "add the old opening key, or issue the card again",
             )
         case Status.RATE_LIMITED:
-            raise KeyAgentFault("too many keys asked for", "wait; if nobody is tapping, look why")
+            raise KeyAgentFault(
+                "too many keys asked for",
+                "wait; if nobody is tapping, look why",
+                reply.status.outcome,
+            )
+        case Status.SECOND:
+            raise KeyAgentFault(
+                "this card session had its key already", "tap again", reply.status.outcome
+            )
+        case Status.SOURCE_GONE:
+            raise KeyAgentFault(
+                "the token or TPM that holds the template key does not answer",
+                "see that it is plugged in; the gate tries again by itself",
+            )
         case Status.NO_PIPE:
             raise KeyAgentFault("the verifier took no key", "see the verifier's fault")
         case Status.WRONG_PURPOSE | Status.MALFORMED:

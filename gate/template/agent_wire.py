@@ -1,24 +1,30 @@
 """What gate and key agent say to each other: one datagram per request, one per reply.
 
-Request, big-endian: version (1), operation (1), serial (4), kid (8), wrapped (113), info (rest).
-Reply: version (1), status (1), serial (4), then the 32-byte key of a PIN envelope or nothing.
+Request, big-endian: version (1), operation (1), serial (4), card session (16), kid (8),
+wrapped (113), info (rest).
+Reply: version (1), status (1), serial (4), totals of the agent (40), then the 32-byte key of a PIN
+envelope or nothing.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gate.errors import ProtocolViolation
+from gate.template.outcome import KeyCounts, KeyOutcome
 from gate.template.wrapping import CONTENT_KEY_BYTES, KID_BYTES, WRAPPED_BYTES
 
 VERSION = 1
 INFO_MAX = 512
+SESSION_ID_BYTES = 16
 _HEAD = struct.Struct(">BBI")
-REQUEST_MAX = _HEAD.size + KID_BYTES + WRAPPED_BYTES + INFO_MAX
-REPLY_MAX = _HEAD.size + CONTENT_KEY_BYTES
-HELLO_MAX = 2048
+_FIXED = _HEAD.size + SESSION_ID_BYTES + KID_BYTES + WRAPPED_BYTES
+_REPLY_MIN = _HEAD.size + KeyCounts.ENCODED_BYTES
+REQUEST_MAX = _FIXED + INFO_MAX
+REPLY_MAX = _REPLY_MIN + CONTENT_KEY_BYTES
+HELLO_MAX = 16_384
 
 
 class Operation(IntEnum):
@@ -41,6 +47,24 @@ class Status(IntEnum):
     NO_PIPE = 5
     """No pipe came along, or nobody reads it any more."""
     MALFORMED = 6
+    SECOND = 7
+    """This card session had its one answer of this purpose."""
+    SOURCE_GONE = 8
+    """The token or TPM that holds the key does not answer; the agent ends after this reply."""
+
+    @property
+    def outcome(self) -> KeyOutcome:
+        """What the log says of it."""
+        return _OUTCOMES.get(self, KeyOutcome.FAILED)
+
+
+_OUTCOMES = {
+    Status.OK: KeyOutcome.RELEASED,
+    Status.UNKNOWN_KID: KeyOutcome.REFUSED,
+    Status.DOES_NOT_OPEN: KeyOutcome.REFUSED,
+    Status.RATE_LIMITED: KeyOutcome.RATE_LIMITED,
+    Status.SECOND: KeyOutcome.SECOND,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +73,7 @@ class Request:
 
     operation: Operation
     serial: int
+    session_id: bytes
     kid: bytes
     wrapped: bytes
     info: bytes
@@ -56,7 +81,7 @@ class Request:
     def encode(self) -> bytes:
         """Return the datagram."""
         head = _HEAD.pack(VERSION, self.operation, self.serial)
-        return head + self.kid + self.wrapped + self.info
+        return head + self.session_id + self.kid + self.wrapped + self.info
 
     @classmethod
     def decode(cls, data: bytes) -> Request:
@@ -65,15 +90,16 @@ class Request:
         Raises:
             ProtocolViolation: not a version 1 request.
         """
-        at = _HEAD.size + KID_BYTES
-        end = at + WRAPPED_BYTES
-        if not end < len(data) <= REQUEST_MAX:
+        if not _FIXED < len(data) <= REQUEST_MAX:
             raise ProtocolViolation("key request has the wrong length")
         version, operation, serial = _HEAD.unpack_from(data)
         if version != VERSION or operation not in (Operation.TEMPLATE, Operation.PIN):
             raise ProtocolViolation("not a version 1 key request")
-        kid, wrapped = data[_HEAD.size : at], data[at:end]
-        return cls(Operation(operation), serial, kid, wrapped, data[end:])
+        at = _HEAD.size
+        session_id, at = data[at : at + SESSION_ID_BYTES], at + SESSION_ID_BYTES
+        kid, at = data[at : at + KID_BYTES], at + KID_BYTES
+        wrapped, info = data[at:_FIXED], data[_FIXED:]
+        return cls(Operation(operation), serial, session_id, kid, wrapped, info)
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,11 +108,13 @@ class Reply:
 
     status: Status
     serial: int
+    counts: KeyCounts = field(default_factory=KeyCounts)
     key: bytes = b""
 
     def encode(self) -> bytes:
         """Return the datagram."""
-        return _HEAD.pack(VERSION, self.status, self.serial) + self.key
+        head = _HEAD.pack(VERSION, self.status, self.serial)
+        return head + self.counts.encode() + self.key
 
     @classmethod
     def decode(cls, data: bytes) -> Reply:
@@ -95,9 +123,10 @@ class Reply:
         Raises:
             ProtocolViolation: not a version 1 reply.
         """
-        if len(data) not in (_HEAD.size, REPLY_MAX):
+        if len(data) not in (_REPLY_MIN, REPLY_MAX):
             raise ProtocolViolation("key agent's reply has the wrong length")
         version, status, serial = _HEAD.unpack_from(data)
         if version != VERSION or status not in iter(Status):
             raise ProtocolViolation("not a version 1 reply of the key agent")
-        return cls(Status(status), serial, data[_HEAD.size :])
+        counts = KeyCounts.decode(data[_HEAD.size : _REPLY_MIN])
+        return cls(Status(status), serial, counts, data[_REPLY_MIN:])

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 from gate.errors import ConfigError, KeyAgentFault, TemplateRejected
 from gate.template.agent_client import KeyAgent
 from gate.template.agent_wire import Operation, Request
-from gate.template.context import SealContext
+from gate.template.context import Purpose, SealContext
 from gate.template.envelope import Envelope, open_envelope
+from gate.template.outcome import KeyOutcome
 from gate.template.seal import seal
 
 OLD, NEW = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -56,11 +57,15 @@ def agent(key_files: list[Path]) -> Iterator[KeyAgent]:
     agent.close()
 
 
-def released(agent: KeyAgent, envelope: Envelope, info: bytes) -> bytes:
+def released(
+    agent: KeyAgent, envelope: Envelope, info: bytes, session_id: bytes | None = None
+) -> bytes:
     """Play the verifier: own a pipe, and read what the agent wrote into it."""
     read_end, write_end = os.pipe()
     try:
-        agent.release_template_key(envelope.kid, envelope.wrapped, info, write_end)
+        agent.release_template_key(
+            envelope.kid, envelope.wrapped, info, write_end, session_id=session_id or os.urandom(16)
+        )
     finally:
         os.close(write_end)
         with os.fdopen(read_end, "rb") as pipe:
@@ -77,19 +82,53 @@ def test_a_template_key_goes_into_the_pipe_and_nowhere_else(
     assert open_envelope(envelope, content_key, TEMPLATE) == b"template"
 
 
+def test_a_card_session_gets_one_answer_of_each_purpose(agent: KeyAgent) -> None:
+    pin = Envelope.decode(seal(b"verifier", PIN, NEW.public_key()))
+    template = Envelope.decode(seal(b"template", TEMPLATE, NEW.public_key()))
+    session = os.urandom(16)
+    assert len(released(agent, template, TEMPLATE.hpke_info(), session)) == 32
+    agent.open_pin_key(pin.kid, pin.wrapped, PIN.hpke_info(), session_id=session)
+    with pytest.raises(KeyAgentFault, match="already") as again:
+        released(agent, template, TEMPLATE.hpke_info(), session)
+    assert again.value.outcome is KeyOutcome.SECOND
+    with pytest.raises(KeyAgentFault, match="already"):
+        agent.open_pin_key(pin.kid, pin.wrapped, PIN.hpke_info(), session_id=session)
+    agent.open_pin_key(pin.kid, pin.wrapped, PIN.hpke_info(), session_id=os.urandom(16))
+    assert agent.counts[Purpose.TEMPLATE, KeyOutcome.RELEASED] == 1
+    assert agent.counts[Purpose.TEMPLATE, KeyOutcome.SECOND] == 1
+    assert agent.counts[Purpose.PIN, KeyOutcome.RELEASED] == 2
+    assert agent.counts[Purpose.PIN, KeyOutcome.SECOND] == 1
+
+
+def test_a_refused_attempt_uses_the_session_up(agent: KeyAgent) -> None:
+    pin = Envelope.decode(seal(b"verifier", PIN, NEW.public_key()))
+    session = os.urandom(16)
+    with pytest.raises(TemplateRejected):
+        agent.open_pin_key(pin.kid, bytes(113), PIN.hpke_info(), session_id=session)
+    with pytest.raises(KeyAgentFault, match="already"):
+        agent.open_pin_key(pin.kid, pin.wrapped, PIN.hpke_info(), session_id=session)
+    assert agent.counts[Purpose.PIN, KeyOutcome.REFUSED] == 1
+
+
 def test_a_pin_key_comes_back(agent: KeyAgent) -> None:
     envelope = Envelope.decode(seal(b"verifier", PIN, NEW.public_key()))
-    key = agent.open_pin_key(envelope.kid, envelope.wrapped, PIN.hpke_info())
+    key = agent.open_pin_key(
+        envelope.kid, envelope.wrapped, PIN.hpke_info(), session_id=os.urandom(16)
+    )
     assert open_envelope(envelope, key, PIN) == b"verifier"
 
 
 def test_a_template_key_cannot_be_asked_for_as_a_pin_key(agent: KeyAgent) -> None:
     envelope = Envelope.decode(seal(b"template", TEMPLATE, NEW.public_key()))
     with pytest.raises(KeyAgentFault, match="refused"):
-        agent.open_pin_key(envelope.kid, envelope.wrapped, TEMPLATE.hpke_info())
+        agent.open_pin_key(
+            envelope.kid, envelope.wrapped, TEMPLATE.hpke_info(), session_id=os.urandom(16)
+        )
     # Nor by claiming the other label: the key was sealed under its own.
     with pytest.raises(TemplateRejected):
-        agent.open_pin_key(envelope.kid, envelope.wrapped, PIN.hpke_info())
+        agent.open_pin_key(
+            envelope.kid, envelope.wrapped, PIN.hpke_info(), session_id=os.urandom(16)
+        )
 
 
 def test_a_refusal_leaves_the_pipe_empty(agent: KeyAgent) -> None:
@@ -97,7 +136,13 @@ def test_a_refusal_leaves_the_pipe_empty(agent: KeyAgent) -> None:
     withdrawn = SealContext.for_template(b"c" * 16, "model.1", b"other", bytes(32), EXPIRY)
     read_end, write_end = os.pipe()
     with pytest.raises(TemplateRejected):
-        agent.release_template_key(envelope.kid, envelope.wrapped, withdrawn.hpke_info(), write_end)
+        agent.release_template_key(
+            envelope.kid,
+            envelope.wrapped,
+            withdrawn.hpke_info(),
+            write_end,
+            session_id=os.urandom(16),
+        )
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         assert pipe.read() == b""
@@ -121,10 +166,14 @@ def test_the_agent_writes_only_into_the_write_end_of_a_pipe(
     with (tmp_path / "file").open("wb") as file:
         for fd in (read_end, file.fileno(), theirs.fileno()):
             with pytest.raises(KeyAgentFault, match="took no key"):
-                agent.release_template_key(envelope.kid, envelope.wrapped, info, fd)
+                agent.release_template_key(
+                    envelope.kid, envelope.wrapped, info, fd, session_id=os.urandom(16)
+                )
     os.close(read_end)
     with pytest.raises(KeyAgentFault, match="took no key"):  # nobody reads
-        agent.release_template_key(envelope.kid, envelope.wrapped, info, write_end)
+        agent.release_template_key(
+            envelope.kid, envelope.wrapped, info, write_end, session_id=os.urandom(16)
+        )
     os.close(write_end)
     ours.close()
     theirs.close()
@@ -136,7 +185,7 @@ def test_malformed_messages_are_refused_and_the_agent_goes_on(agent: KeyAgent) -
     link = agent._link
     link.settimeout(2.0)
     null = os.open("/dev/null", os.O_WRONLY)
-    good = Request(Operation.PIN, 9, bytes(8), bytes(113), PIN.hpke_info()).encode()
+    good = Request(Operation.PIN, 9, bytes(16), bytes(8), bytes(113), PIN.hpke_info()).encode()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 3))]
     for message, ancillary in (
         (b"\0", []),
@@ -159,9 +208,13 @@ def test_too_many_keys_are_refused(key_files: list[Path]) -> None:
     try:
         envelope = Envelope.decode(seal(b"verifier", PIN, NEW.public_key()))
         for _ in range(2):
-            agent.open_pin_key(envelope.kid, envelope.wrapped, PIN.hpke_info())
+            agent.open_pin_key(
+                envelope.kid, envelope.wrapped, PIN.hpke_info(), session_id=os.urandom(16)
+            )
         with pytest.raises(KeyAgentFault, match="too many"):
-            agent.open_pin_key(envelope.kid, envelope.wrapped, PIN.hpke_info())
+            agent.open_pin_key(
+                envelope.kid, envelope.wrapped, PIN.hpke_info(), session_id=os.urandom(16)
+            )
     finally:
         agent.close()
 
@@ -171,7 +224,9 @@ def test_a_killed_agent_is_a_fault_at_once(agent: KeyAgent) -> None:
     assert agent.alive()
     os.kill(agent.pid, signal.SIGKILL)
     with pytest.raises(KeyAgentFault, match="gone"):  # not "in time"
-        agent.open_pin_key(envelope.kid, envelope.wrapped, PIN.hpke_info())
+        agent.open_pin_key(
+            envelope.kid, envelope.wrapped, PIN.hpke_info(), session_id=os.urandom(16)
+        )
     assert not agent.alive()
 
 
@@ -179,10 +234,10 @@ def test_a_stopped_agent_is_a_fault_and_its_late_answer_is_dropped(agent: KeyAge
     first = Envelope.decode(seal(b"first", PIN, NEW.public_key()))
     os.kill(agent.pid, signal.SIGSTOP)
     with pytest.raises(KeyAgentFault, match="in time"):
-        agent.open_pin_key(first.kid, first.wrapped, PIN.hpke_info())
+        agent.open_pin_key(first.kid, first.wrapped, PIN.hpke_info(), session_id=os.urandom(16))
     os.kill(agent.pid, signal.SIGCONT)
     second = Envelope.decode(seal(b"second", PIN, NEW.public_key()))
-    key = agent.open_pin_key(second.kid, second.wrapped, PIN.hpke_info())
+    key = agent.open_pin_key(second.kid, second.wrapped, PIN.hpke_info(), session_id=os.urandom(16))
     assert open_envelope(second, key, PIN) == b"second"
 
 

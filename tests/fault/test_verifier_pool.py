@@ -124,7 +124,13 @@ def grey(tmp_path: Path) -> str:
 def hand_over(pool: VerifierPool, agent: KeyAgent, card: Card, job: Job) -> VerifierRun:
     run = pool.take(WAIT_S)
     envelope = Envelope.decode(card.envelope)
-    agent.release_template_key(envelope.kid, envelope.wrapped, card.context.hpke_info(), run.key_fd)
+    agent.release_template_key(
+        envelope.kid,
+        envelope.wrapped,
+        card.context.hpke_info(),
+        run.key_fd,
+        session_id=os.urandom(16),
+    )
     run.close_key_fd()
     run.begin(job)
     return run
@@ -258,7 +264,9 @@ def test_a_withdrawn_consent_gets_no_key(pool: VerifierPool, agent: KeyAgent, ca
     )
     run = pool.take(WAIT_S)
     with pytest.raises(TemplateRejected):
-        agent.release_template_key(envelope.kid, envelope.wrapped, other.hpke_info(), run.key_fd)
+        agent.release_template_key(
+            envelope.kid, envelope.wrapped, other.hpke_info(), run.key_fd, session_id=os.urandom(16)
+        )
     assert run.finish().exit_code == 0, "told nothing, it simply ends"
 
 

@@ -157,6 +157,7 @@ def test_good_card_passes_with_exactly_the_signed_values(site, device_key, use_m
     content = elements()
     issuer_signed = site.issue(device_key, content)
     card = site.read(site.wallet(issuer_signed, device_key, use_mac=use_mac))
+    assert isinstance(card, VerifiedCard)
     assert card == VerifiedCard(
         credential_id=content["credential_id"],
         access_groups=("hq-staff", "lab"),
@@ -169,7 +170,14 @@ def test_good_card_passes_with_exactly_the_signed_values(site, device_key, use_m
         template_aux=content["template_aux"],
         consent_record=content["consent_record"],
         pin_verifier=content["pin_verifier"],
+        session_id=card.session_id,
     )
+
+
+def test_every_tap_of_a_card_is_another_session(site, issued, device_key):
+    cards = [site.read(site.wallet(issued, device_key)) for _ in range(2)]
+    names = {card.session_id for card in cards}
+    assert [len(name) for name in names] == [16, 16]
 
 
 def test_card_without_template_passes_for_the_pin_lane(site, device_key):

@@ -47,6 +47,7 @@ CARD = VerifiedCard(
     template_aux=bytes(32),
     consent_record=b"consent",
     pin_verifier=b"pin",
+    session_id=bytes(16),
 )
 
 

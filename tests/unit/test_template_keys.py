@@ -124,5 +124,5 @@ def test_the_reply_parser_refuses_or_gives_back_the_same_bytes(data: bytes) -> N
 
 
 def test_no_key_in_a_repr() -> None:
-    assert "k" * 8 not in repr(Reply(Status.OK, 1, b"k" * 32))
-    assert "w" * 8 not in repr(Request(Operation.PIN, 1, bytes(8), b"w" * 113, b"info"))
+    assert "k" * 8 not in repr(Reply(Status.OK, 1, key=b"k" * 32))
+    assert "w" * 8 not in repr(Request(Operation.PIN, 1, bytes(16), bytes(8), b"w" * 113, b"info"))
