@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gate import landlock
 from gate.errors import ConfigError
 
 try:
@@ -28,13 +29,10 @@ except (ImportError, RuntimeError, OSError):  # RuntimeError: libseccomp itself 
     pyseccomp = None
 
 _PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
-_LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
-_LANDLOCK_VERSION, _LANDLOCK_PATH_BENEATH = 1, 1
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 EQ, GE, MASKED_EQ = 4, 5, 7
-_PROT_EXEC, _MAP_ANONYMOUS = 0x4, 0x20
+_PROT_EXEC, _MAP_SHARED, _MAP_ANONYMOUS = 0x4, 0x1, 0x20
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,14 @@ COMPUTE: tuple[Allow, ...] = (
     *_names("read readv pread64 lseek close brk munmap mremap madvise futex exit exit_group"),
     *_names("clock_gettime clock_nanosleep nanosleep gettimeofday getrandom sched_yield getpid"),
     *_names("rt_sigreturn rt_sigprocmask rt_sigaction restart_syscall poll ppoll select pselect6"),
-    # Memory yes, but never executable and never a file.
-    Allow("mmap", ((2, MASKED_EQ, _PROT_EXEC, 0), (3, MASKED_EQ, _MAP_ANONYMOUS, _MAP_ANONYMOUS))),
+    # Memory yes, but never executable, never a file, and never shared.
+    Allow(
+        "mmap",
+        (
+            (2, MASKED_EQ, _PROT_EXEC, 0),
+            (3, MASKED_EQ, _MAP_ANONYMOUS | _MAP_SHARED, _MAP_ANONYMOUS),
+        ),
+    ),
     Allow("mprotect", ((2, MASKED_EQ, _PROT_EXEC, 0),)),
 )
 """What computing, waiting and reading open files needs."""
@@ -81,16 +85,21 @@ SERVING = "listen accept accept4"
 NETWORK = f"socket socketpair connect bind sendto sendmsg sendmmsg recvfrom recvmsg {SERVING}"
 """For `deny`: all use of sockets, those already open too."""
 
-_NEVER = (
+NEVER = (
     # Other programs and processes. clone3 has to look absent, see `deny`.
     "execve execveat fork vfork clone ptrace kcmp process_vm_readv process_vm_writev "
     "process_madvise pidfd_open pidfd_getfd pidfd_send_signal kill tkill unshare setns "
+    "rt_sigqueueinfo rt_tgsigqueueinfo "
     # Large and often faulty parts of the kernel that no library of ours needs.
     "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd "
     "keyctl add_key request_key fanotify_init personality quotactl "
     # File systems and files by other ways than Landlock watches.
     "mount umount2 pivot_root chroot move_mount open_tree fsopen fsmount fsconfig fspick "
     "mount_setattr name_to_handle_at open_by_handle_at memfd_create memfd_secret "
+    # What a file carries beside its content: times, rights and attributes hold bytes, too.
+    "utime utimes utimensat futimesat chmod fchmod fchmodat chown fchown lchown fchownat "
+    "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr mknod mknodat "
+    "truncate ftruncate fallocate "
     # Memory and messages that outlive the process.
     "shmget shmat shmctl msgget msgsnd semget mq_open "
     # The machine itself.
@@ -157,14 +166,29 @@ def harden(open_files: int, devices: Iterable[Path] = ()) -> int:
         ConfigError: the host cannot sandbox at all.
     """
     check_available()
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    gain_no_privileges()
     leave_no_core()
+    limit(open_files)
+    abi = landlock.keep_files_unwritten(devices)
+    deny(NEVER)
+    return abi
+
+
+def gain_no_privileges() -> None:
+    """Let no program that this process executes have more rights than it. For `harden`."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit(open_files: int) -> None:
+    """Write no file, start no process, hold few descriptors. For `harden`."""
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
+    limit_open_files(open_files)
+
+
+def limit_open_files(open_files: int) -> None:
+    """Open no descriptor of this number or above. For `harden` and `lock`."""
     _limit(resource.RLIMIT_NOFILE, open_files)
-    abi = _landlock(_FS_WRITES, devices, _BIND)
-    deny(_NEVER)
-    return abi
 
 
 def deny(syscalls: str) -> None:
@@ -198,8 +222,17 @@ def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
         ConfigError: the filter could not be loaded.
     """
     check_available()
-    _landlock(_FS_WRITES | _FS_READS, (), _BIND | _CONNECT)
-    _limit(resource.RLIMIT_NOFILE, open_files)
+    landlock.keep_from_everything()
+    limit_open_files(open_files)
+    allow_only(allowed)
+
+
+def allow_only(allowed: Sequence[Allow]) -> None:
+    """Load the filter of stage 2. For `lock`, which says what it does.
+
+    Raises:
+        ConfigError: the filter could not be loaded.
+    """
     with _filter("KILL_PROCESS") as rules:
         for fd in (1, 2):
             to_std = pyseccomp.Arg(0, pyseccomp.EQ, fd)
@@ -235,54 +268,3 @@ def _prctl(option: int, value: int) -> None:
 
 def _limit(which: int, value: int) -> None:
     resource.setrlimit(which, (value, value))
-
-
-# linux/landlock.h
-_FS_READS = 0b1100  # READ_FILE READ_DIR
-_FS_WRITES = 0b1111111110011  # EXECUTE WRITE_FILE REMOVE_* MAKE_*
-_FS_BY_ABI = ((2, 1 << 13), (3, 1 << 14), (5, 1 << 15))  # REFER, TRUNCATE, IOCTL_DEV
-_FS_DEVICE = 1 << 1 | 1 << 15  # WRITE_FILE IOCTL_DEV
-_BIND, _CONNECT = 1 << 0, 1 << 1  # TCP
-_SCOPES = 0b11  # abstract sockets and signals
-
-
-class _PathBeneath(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = (("allowed", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
-
-
-def _landlock(access: int, devices: Iterable[Path], network: int) -> int:
-    """Deny `access` (and what newer ABIs add) everywhere but on `devices`, and `network`."""
-    abi = int(_libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION))
-    if abi < 1:
-        return 0
-    for since, right in _FS_BY_ABI:
-        access |= right if abi >= since else 0
-    attributes = [access]
-    if abi >= 4:
-        attributes.append(network)
-    if abi >= 6:
-        attributes.append(_SCOPES)
-    packed: Any = (ctypes.c_uint64 * len(attributes))(*attributes)
-    ruleset = int(_libc.syscall(_LANDLOCK_CREATE, packed, ctypes.sizeof(packed), 0))
-    if ruleset < 0:
-        return 0
-    try:
-        for device in devices:
-            _permit(ruleset, device, access & _FS_DEVICE)
-        done = int(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
-    finally:
-        os.close(ruleset)
-    return abi if done == 0 else 0
-
-
-def _permit(ruleset: int, device: Path, access: int) -> None:
-    try:
-        fd = os.open(device, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        rule = _PathBeneath(access, fd)
-        _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_PATH_BENEATH, ctypes.byref(rule), 0)
-    finally:
-        os.close(fd)

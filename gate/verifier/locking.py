@@ -7,6 +7,7 @@ from pathlib import Path
 from firmware_bridge.camera_source import Means
 from gate import sandbox
 from gate.sandbox import Allow
+from gate.verifier.wire import RECORD_BYTES
 
 OPEN_FILES = 64
 """RLIMIT_NOFILE of a process that still opens models and a camera."""
@@ -41,3 +42,14 @@ def camera_rules(camera: Means) -> tuple[tuple[Allow, ...], int]:
         case Means.NETWORK:
             # poll() counts its descriptors against the limit; with 0 it fails with EINVAL.
             return sandbox.OPEN_SOCKETS, OPEN_FILES
+
+
+def verifier_rules(result_fd: int, camera: Means) -> tuple[tuple[Allow, ...], int]:
+    """Return what a verifier may do behind its lock, and its RLIMIT_NOFILE.
+
+    Compute, read what is open, and write records of 16 bytes into one pipe. The self-test runs
+    under the same rules (gate.escapes).
+    """
+    rules, open_files = camera_rules(camera)
+    answer = sandbox.write_only(result_fd, RECORD_BYTES)
+    return (*sandbox.COMPUTE, *rules, *answer), open_files

@@ -36,10 +36,10 @@ from gate.template.envelope import Envelope, open_envelope
 from gate.template.protection import protect
 from gate.template.wrapping import CONTENT_KEY_BYTES
 from gate.verifier.job import JOB_MAX, Job
-from gate.verifier.locking import OPEN_FILES, camera_devices, camera_rules, narrow
+from gate.verifier.locking import OPEN_FILES, camera_devices, narrow, verifier_rules
 from gate.verifier.pipeline import Guide, Look, LookRules, Seen
 from gate.verifier.rehearsal import rehearse
-from gate.verifier.wire import NONCE_BYTES, RECORD_BYTES, Answer, Kind, Verdict, encode, standing
+from gate.verifier.wire import NONCE_BYTES, Answer, Kind, Verdict, encode, standing
 from models.compare import score_cos
 from models.errors import ModelFault
 from models.pack import Pack, load_pack
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> Exit:
         narrow(camera_means)
         started = _start(job, key_fd, pack)
         # 6. Stage 2: whatever happens from here on can only compute, read and write 16 bytes.
-        _lock(result_fd, camera_means)
+        sandbox.lock(*verifier_rules(result_fd, camera_means))
     except ConfigError:
         return Exit.NO_SANDBOX
 
@@ -140,13 +140,6 @@ def _start(job: Job, key_fd: int, pack: Pack) -> Camera | Verdict:
         return open_camera(job.camera)
     except DeviceFault:
         return Verdict.CAMERA_FAULT
-
-
-def _lock(result_fd: int, camera: Means) -> None:
-    rules, open_files = camera_rules(camera)
-    sandbox.lock(
-        (*sandbox.COMPUTE, *rules, *sandbox.write_only(result_fd, RECORD_BYTES)), open_files
-    )
 
 
 def _judge(
