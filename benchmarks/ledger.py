@@ -21,8 +21,8 @@ import numpy as np
 
 from gate.ledger.checkpoint import Checkpoint, generate
 from gate.ledger.export import export
-from gate.ledger.needles import Index, Kind, Needle
-from gate.ledger.probe import probe, scan_process
+from gate.probe.needles import Index, Kind, Needle
+from gate.probe.search import probe, scan_process
 from gate.ledger.record import Decided, Mode, Pack, Started
 from gate.ledger.store import Ledger
 from gate.ledger.verify import verify_export, verify_store

@@ -11,36 +11,28 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from enrollment.wallet import Wallet
 from firmware_bridge.camera import decode_image
-from gate.card import mdoc
 from gate.demo.probing import PROGRESS
 from gate.errors import GateError
-from gate.ledger.needles import Kind, Needle
-from gate.ledger.probe import probe
-from gate.template.biometric import Template
-from gate.template.context import SealContext
-from gate.template.envelope import Envelope, open_envelope
-from gate.template.keys import FileKey
+from gate.probe.card_needles import CONTENT_KEY, template_needles
+from gate.probe.forms import vector_forms
+from gate.probe.needles import Kind, Needle
+from gate.probe.search import Search
 from models.errors import ModelFault
 from models.pack import Pack, load_pack
 from models.perceive import perceive
 from models.types import Sighting, Zone
 
-CONTENT_KEY = "content key"
-"""Not biometric. The key agent may still hold it (it opens nothing without the card); nobody
-else may."""
+_AGENT = "key agent"
 
 
 def photo_needles(path: Path, pack: Pack) -> list[Needle]:
-    """Return the file, its frame and its embedding, in the forms they could remain in."""
+    """Return the file, its frame and its identity vector: few forms, so that the demo is short."""
     data = path.read_bytes()
     frame = decode_image(np.frombuffer(data, np.uint8), path.name)
     name = path.stem
@@ -50,40 +42,13 @@ def photo_needles(path: Path, pack: Pack) -> list[Needle]:
     ]
     seen = perceive(frame, pack, Zone())
     if isinstance(seen, Sighting):
-        values = seen.embedding.values
-        int8 = np.clip(np.rint(values * (127 / np.abs(values).max())), -127, 127).astype(np.int8)
-        needles += [
-            Needle(f"{name} embedding float32", Kind.VECTOR, values.tobytes()),
-            Needle(f"{name} embedding int8", Kind.VECTOR, int8.tobytes()),
-        ]
+        needles += vector_forms(f"{name} embedding", seen.embedding.values)
     return needles
 
 
-def template_needles(card: Path, key_file: Path) -> list[Needle]:
-    """Return the opened template of a card, quantised and as the vector to compare with."""
-    elements = Wallet.load(card, lambda: datetime.now(UTC), os.urandom).elements
-    envelope = Envelope.decode(_bytes(elements[mdoc.SEALED_TEMPLATE]))
-    context = SealContext.for_template(
-        _bytes(elements[mdoc.CREDENTIAL_ID]),
-        envelope.model_id,
-        _bytes(elements[mdoc.CONSENT_RECORD]),
-        _bytes(elements[mdoc.TEMPLATE_AUX]),
-        mdoc.decode_expiry(elements[mdoc.EXPIRY_DATE]),
-    )
-    content_key = FileKey.load(key_file).unwrap(envelope.wrapped, context.hpke_info())
-    opened = open_envelope(envelope, content_key, context)
-    template = Template.decode(opened)
-    # Only the values: the model's name before them is public and stands in every process.
-    return [
-        Needle("template", Kind.VECTOR, template.values.tobytes()),
-        Needle("reference float32", Kind.VECTOR, template.reference().values.tobytes()),
-        Needle(CONTENT_KEY, Kind.KEY, content_key),
-    ]
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value
+def expected(needle: str, target: str) -> bool:
+    """Whether a needle may be there: the agent opens nothing with a key without the card."""
+    return CONTENT_KEY in needle and target == _AGENT
 
 
 def tell(line: str) -> None:
@@ -98,28 +63,28 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
     for photo in map(Path, request["photos"]):
         tell(f"needles of {photo.name}")
         needles += photo_needles(photo, pack)
-    needles += template_needles(Path(request["card"]), Path(request["template_key"]))
-    paths = [Path(path) for path in request["paths"]]
-    readable, unreadable = [], []
+    needles += template_needles("owner", Path(request["card"]), Path(request["template_key"]))
+    probing = Search(needles, random=os.urandom, may_remain=expected, progress=tell)
     for name, pid in request["pids"].items():
         try:
             with open(f"/proc/{pid}/mem", "rb"):  # noqa: PTH123 - a process, not a path
-                readable.append(pid)
-        except OSError:
-            unreadable.append(name)
-    report = probe(needles, readable, paths, random=os.urandom, progress=tell)
-    agent = f"process {request['pids']['key agent']}"
-    residues = [h for h in report.hits if not (h.needle == CONTENT_KEY and h.target == agent)]
+                pass
+        except OSError as error:
+            probing.passed_over(name, error.strerror or "unreadable")
+        else:
+            probing.process(pid, name)
+    probing.files([Path(path) for path in request["paths"]])
+    report = probing.report()
     return {
-        "ok": replace(report, hits=tuple(residues)).ok,
+        "ok": report.ok,
         "needles": report.needles,
         "controls_found": report.controls_found,
         "controls_planted": report.controls_planted,
         "decoy_hits": len(report.decoy_hits),
-        "hits": [f"{hit.needle} in {hit.target}" for hit in residues],
+        "hits": [f"{hit.needle} in {hit.target}" for hit in report.hits],
         "bytes_scanned": report.bytes_scanned,
         "searched": len(report.scans),
-        "not_searched": unreadable,
+        "not_searched": [what for what, _ in report.not_searched],
     }
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.ledger.needles import PIECE, Hit, Index, Kind, Needle, fragments
-from gate.ledger.probe import ProbeFault, probe, scan_files, scan_process
+from gate.probe.faults import ProbeFault
+from gate.probe.needles import PIECE, Hit, Index, Kind, Needle, fragments
+from gate.probe.search import probe, scan_files, scan_process
 
 RNG = np.random.default_rng(7)
 HOLDER = """
@@ -202,8 +203,9 @@ def test_what_cannot_be_searched_is_a_fault(tmp_path: Path) -> None:
 
 AS_ANOTHER_USER = """
 import os, sys
-from gate.ledger.needles import Index, Kind, Needle
-from gate.ledger.probe import ProbeFault, scan_process
+from gate.probe.needles import Index, Kind, Needle
+from gate.probe.faults import ProbeFault
+from gate.probe.search import scan_process
 index = Index([Needle("x", Kind.KEY, bytes(range(16)))])
 if os.getuid() == 0:
     os.setgroups([])

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gate.ledger.needles import COUNT_UP_TO, PIECE, Index, Kind, Needle
-from gate.ledger.windows import WindowTable, distinct, ladder
+from gate.probe.needles import COUNT_UP_TO, PIECE, Index, Kind, Needle
+from gate.probe.windows import WindowTable, distinct, ladder
 
 RNG = np.random.default_rng(11)
 SIZE, DISTINCT = PIECE[Kind.IMAGE].min_bytes, PIECE[Kind.IMAGE].min_distinct

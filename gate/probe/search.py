@@ -1,7 +1,7 @@
-"""The retention probe: search the memory of processes, and files, for what must not remain.
+"""Search the memory of processes, files and streams for needles, with controls and decoys.
 
-A probe that finds nothing proves nothing unless it can find. So each run first plants pieces of
-random needles (controls) in a helper process and in a file and must find them all, and searches
+A probe that finds nothing proves nothing unless it can find. So each search first plants pieces
+of random needles (controls) in a helper process and in a file and must find them all, and looks in
 every target for random needles that were never anywhere (decoys) and must find none of them.
 
 Reading another process needs the right to trace it; without it there is an error, never a zero.
@@ -11,48 +11,37 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from gate.errors import GateError
-from gate.ledger.controls import plant, random_needles
-from gate.ledger.needles import COUNT_UP_TO, Hit, Index, Kind, Needle
-from gate.ledger.process_memory import read_memory, regions, resident
 from gate.ledger.record import COUNT, Probed
-
-__all__ = ["Hit", "Index", "Kind", "Needle", "ProbeFault", "ProbeReport", "Scan", "probe"]
+from gate.probe.controls import holding, plant, random_needles
+from gate.probe.faults import ProbeFault, ProcessEnded
+from gate.probe.needles import COUNT_UP_TO, Hit, Index, Needle
+from gate.probe.process_memory import read_memory, regions, resident
 
 CHUNK_BYTES: Final = 16 << 20
 _TELL_BYTES: Final = 8 << 20
 _AS_ROOT: Final = "run the probe as root, or as the user who owns the process"
-_HELPER: Final = """\
-import sys
-size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-held = sys.stdin.buffer.read(size)
-sys.stdout.write("+")
-sys.stdout.flush()
-sys.stdin.buffer.read()
-"""
-
 
 Progress = Callable[[str], None]
 """Is told, in a few words, what is searched and how far."""
+MayRemain = Callable[[str, str], bool]
+"""Whether a needle, by name, is expected in a target, by name."""
 
 
 def silent(_line: str) -> None:
     """Report no progress."""
 
 
-class ProbeFault(GateError):
-    """A target could not be searched. Never the same as "nothing found"."""
+def nowhere(_needle: str, _target: str) -> bool:
+    """Expect no needle anywhere."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -68,11 +57,12 @@ class Scan:
     bytes_skipped: int
     hits: tuple[Hit, ...]
     uncounted: tuple[str, ...] = ()
+    files: int = 0
 
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """The outcome of one probe."""
+    """The outcome of one search. `expected` are the hits that `may_remain` allowed."""
 
     needles: int
     scans: tuple[Scan, ...]
@@ -80,6 +70,9 @@ class ProbeReport:
     decoy_hits: tuple[Hit, ...]
     controls_found: int
     controls_planted: int
+    expected: tuple[Hit, ...] = ()
+    not_searched: tuple[tuple[str, str], ...] = ()
+    """What could not be searched, and why."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -97,13 +90,14 @@ class ProbeReport:
         return tuple(f"{name} in {scan.target}" for scan in self.scans for name in scan.uncounted)
 
     @property
+    def can_find(self) -> bool:
+        """Whether the probe showed that it finds what is there, and only that."""
+        return not self.decoy_hits and self.controls_found == self.controls_planted > 0
+
+    @property
     def ok(self) -> bool:
         """No residue, and the probe showed that it would have found one."""
-        return (
-            not self.hits
-            and not self.decoy_hits
-            and self.controls_found == self.controls_planted > 0
-        )
+        return not self.hits and self.can_find
 
     def record(self) -> Probed:
         """Return the record for the log; a count at the end of its range means "or more"."""
@@ -114,7 +108,101 @@ class ProbeReport:
             decoy_hits=COUNT.clamp(len(self.decoy_hits)),
             residues=COUNT.clamp(len(self.hits)),
             searched=COUNT.clamp(len(self.scans)),
-            not_searched=0,
+            not_searched=COUNT.clamp(len(self.not_searched)),
+        )
+
+
+class Search:
+    """One search: target by target, then the report.
+
+    Args:
+        needles: what must not remain.
+        random: returns n unpredictable bytes, such as `os.urandom`.
+        decoys: things like the needles that never were near the targets, such as a photograph
+            that nobody showed; random ones are always added.
+        may_remain: see `MayRemain`.
+        progress: is told what is searched and how far.
+
+    Raises:
+        ValueError: two needles have one name.
+        ProbeFault: the controls could not be planted.
+    """
+
+    def __init__(
+        self,
+        needles: Sequence[Needle],
+        *,
+        random: Callable[[int], bytes],
+        decoys: Sequence[Needle] = (),
+        may_remain: MayRemain = nowhere,
+        progress: Progress = silent,
+    ) -> None:
+        controls = random_needles("control", random)
+        decoys = [*decoys, *random_needles("decoy", random)]
+        progress(f"{len(needles)} needles")
+        self._needles = len(needles)
+        self._index = Index([*needles, *controls, *decoys])
+        self._control_names = {needle.name for needle in controls}
+        self._decoy_names = {needle.name for needle in decoys}
+        self._may_remain = may_remain
+        self._progress = progress
+        self._scans: list[Scan] = []
+        self._decoy_hits: list[Hit] = []
+        self._not_searched: list[tuple[str, str]] = []
+        self._planted = 2 * len(controls)
+        self._found = self._find_controls(plant(controls))
+
+    def _find_controls(self, planted: bytes) -> int:
+        found = 0
+        self._progress("controls")
+        with holding(planted) as pid, tempfile.TemporaryDirectory() as folder:
+            # A piece that lies across two chunks must be found as well.
+            file = Path(folder) / "controls"
+            file.write_bytes(bytes(CHUNK_BYTES - 40) + planted)
+            for scan in (scan_process(pid, self._index), scan_files([file], self._index)):
+                found += len(self._control_names & {hit.needle for hit in scan.hits})
+                self._decoy_hits += [h for h in scan.hits if h.needle in self._decoy_names]
+        return found
+
+    def process(self, pid: int, name: str | None = None) -> None:
+        """Search one process.
+
+        Raises:
+            ProbeFault: see `scan_process`.
+        """
+        self._scans.append(scan_process(pid, self._index, progress=self._progress, name=name))
+
+    def files(self, paths: Iterable[Path], name: str = "files") -> None:
+        """Search files, and all files of folders, as one target.
+
+        Raises:
+            ProbeFault: see `scan_files`.
+        """
+        self._scans.append(scan_files(paths, self._index, progress=self._progress, name=name))
+
+    def stream(self, stream: BinaryIO, name: str) -> None:
+        """Search what a stream gives until its end."""
+        self._scans.append(scan_stream(stream, self._index, name, progress=self._progress))
+
+    def passed_over(self, what: str, why: str) -> None:
+        """Note what was not searched."""
+        self._not_searched.append((what, why))
+
+    def report(self) -> ProbeReport:
+        """Return what was found so far."""
+        hits = [hit for scan in self._scans for hit in scan.hits]
+        decoys = [hit for hit in hits if hit.needle in self._decoy_names]
+        known = self._control_names | self._decoy_names
+        hits = [hit for hit in hits if hit.needle not in known]
+        return ProbeReport(
+            needles=self._needles,
+            scans=tuple(self._scans),
+            hits=tuple(h for h in hits if not self._may_remain(h.needle, h.target)),
+            decoy_hits=(*self._decoy_hits, *decoys),
+            controls_found=self._found,
+            controls_planted=self._planted,
+            expected=tuple(h for h in hits if self._may_remain(h.needle, h.target)),
+            not_searched=tuple(self._not_searched),
         )
 
 
@@ -127,65 +215,44 @@ def probe(
     decoys: Sequence[Needle] = (),
     progress: Progress = silent,
 ) -> ProbeReport:
-    """Search processes and files for needles, with controls and decoys.
+    """Search processes and files for needles: `Search` in one call.
 
     Args:
         needles: what must not remain.
         pids: processes other than this one (this one holds the needles).
         paths: files, or folders whose files are all searched.
-        random: returns n unpredictable bytes, such as `os.urandom`.
-        decoys: things like the needles that never were near the targets, such as the photo of
-            another person; random ones are always added.
-        progress: is told what is searched and how far.
+        random: see `Search`.
+        decoys: see `Search`.
+        progress: see `Search`.
 
     Raises:
         ProbeFault: a target could not be searched.
         ValueError: two needles have one name.
     """
-    controls = random_needles("control", random)
-    decoys = [*decoys, *random_needles("decoy", random)]
-    progress(f"{len(needles)} needles")
-    index = Index([*needles, *controls, *decoys])
-    control_names = {needle.name for needle in controls}
-    decoy_names = {needle.name for needle in decoys}
-
-    planted = plant(controls)
-    found = 0
-    decoy_hits: list[Hit] = []
-    with _helper(planted) as pid, tempfile.TemporaryDirectory() as folder:
-        # A piece that lies across two chunks must be found as well.
-        file = Path(folder) / "controls"
-        file.write_bytes(bytes(CHUNK_BYTES - 40) + planted)
-        progress("controls")
-        for scan in (scan_process(pid, index), scan_files([file], index)):
-            found += len(control_names & {hit.needle for hit in scan.hits})
-            decoy_hits += [hit for hit in scan.hits if hit.needle in decoy_names]
-
-    scans = [scan_process(pid, index, progress=progress) for pid in pids]
+    search = Search(needles, random=random, decoys=decoys, progress=progress)
+    for pid in pids:
+        search.process(pid)
     if paths:
-        scans.append(scan_files(paths, index, progress=progress))
-    hits = [hit for scan in scans for hit in scan.hits]
-    return ProbeReport(
-        needles=len(needles),
-        scans=tuple(scans),
-        hits=tuple(h for h in hits if h.needle not in control_names | decoy_names),
-        decoy_hits=(*decoy_hits, *(h for h in hits if h.needle in decoy_names)),
-        controls_found=found,
-        controls_planted=2 * len(controls),
-    )
+        search.files(paths)
+    return search.report()
 
 
 def scan_process(
-    pid: int, index: Index, chunk_bytes: int = CHUNK_BYTES, progress: Progress = silent
+    pid: int,
+    index: Index,
+    chunk_bytes: int = CHUNK_BYTES,
+    progress: Progress = silent,
+    name: str | None = None,
 ) -> Scan:
     """Search all resident and swapped-out memory of another process, while it runs.
 
     Raises:
-        ProbeFault: no such process, it ended meanwhile, it is this one, or no right to read it.
+        ProcessEnded: no such process, or it ended meanwhile.
+        ProbeFault: it is this one, or no right to read it.
     """
     if pid == os.getpid():
         raise ProbeFault("a probe cannot search itself: it holds the needles", "use a child")
-    target = f"process {pid}"
+    target = name or f"process {pid}"
     hits: list[Hit] = []
     found: Counter[str] = Counter()
     scanned = skipped = 0
@@ -212,7 +279,7 @@ def scan_process(
     except PermissionError:
         raise ProbeFault(f"no right to read the memory of {target}", _AS_ROOT) from None
     except (FileNotFoundError, ProcessLookupError):
-        raise ProbeFault(f"{target} ended before it was searched", "probe it again") from None
+        raise ProcessEnded(f"{target} ended before it was searched", "probe it again") from None
     return Scan(target, scanned, skipped, _once(hits), _uncounted(found))
 
 
@@ -221,6 +288,7 @@ def scan_files(
     index: Index,
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress = silent,
+    name: str = "files",
 ) -> Scan:
     """Search files, and all regular files of folders. Symbolic links are not followed.
 
@@ -229,21 +297,32 @@ def scan_files(
     """
     hits: list[Hit] = []
     uncounted: set[str] = set()
-    scanned = 0
+    scanned = files = 0
     for path in paths:
         try:
             for file in _files(path):
                 found: Counter[str] = Counter()
                 tell = _Told(progress, file.name, file.stat().st_size)
-                scanned += _scan_file(file, index, chunk_bytes, hits, found, tell)
+                with file.open("rb") as stream:
+                    scanned += _scan(stream, str(file), index, chunk_bytes, hits, found, tell)
+                files += 1
                 uncounted |= set(_uncounted(found))
         except OSError as error:
             raise ProbeFault(f"cannot search {path}: {error.strerror}", "check the path") from None
-    return Scan("files", scanned, 0, _once(hits), tuple(sorted(uncounted)))
+    return Scan(name, scanned, 0, _once(hits), tuple(sorted(uncounted)), files)
 
 
-def _scan_file(
-    path: Path,
+def scan_stream(stream: BinaryIO, index: Index, name: str, progress: Progress = silent) -> Scan:
+    """Search what a stream gives until its end."""
+    hits: list[Hit] = []
+    found: Counter[str] = Counter()
+    scanned = _scan(stream, name, index, CHUNK_BYTES, hits, found, _Told(progress, name, 0))
+    return Scan(name, scanned, 0, _once(hits), _uncounted(found))
+
+
+def _scan(
+    stream: BinaryIO,
+    target: str,
     index: Index,
     chunk_bytes: int,
     hits: list[Hit],
@@ -251,12 +330,11 @@ def _scan_file(
     tell: _Told,
 ) -> int:
     start, tail = 0, b""
-    with path.open("rb") as file:
-        while data := file.read(chunk_bytes):
-            tell.at(start)
-            hits += index.search(tail + data, str(path), start - len(tail), found)
-            start += len(data)
-            tail = (tail + data)[-index.overlap_bytes :]
+    while data := stream.read(chunk_bytes):
+        tell.at(start)
+        hits += index.search(tail + data, target, start - len(tail), found)
+        start += len(data)
+        tail = (tail + data)[-index.overlap_bytes :]
     return start
 
 
@@ -273,8 +351,8 @@ class _Told:
 
     def at(self, searched: int) -> None:
         if searched >= self._next:
-            mb = f"{searched / 1e6:.0f} of {self._size / 1e6:.0f} MB"
-            self._progress(f"{self._target}, {mb}")
+            of = f" of {self._size / 1e6:.0f}" if self._size else ""
+            self._progress(f"{self._target}, {searched / 1e6:.0f}{of} MB")
             self._next = searched + _TELL_BYTES
 
 
@@ -302,24 +380,3 @@ def _once(hits: Sequence[Hit]) -> tuple[Hit, ...]:
         else:
             joined.append(hit)
     return tuple(joined)
-
-
-@contextmanager
-def _helper(planted: bytes) -> Iterator[int]:
-    """Run a process that holds the bytes of `planted` and nothing else of a needle."""
-    command = [sys.executable, "-I", "-S", "-c", _HELPER]
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        try:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            child.stdin.write(len(planted).to_bytes(8, "big") + planted)
-            child.stdin.flush()
-            if child.stdout.read(1) != b"+":
-                raise ProbeFault("the probe's helper process did not start", "check memory")
-            yield child.pid
-        except BrokenPipeError:
-            raise ProbeFault("the probe's helper process died", "check memory") from None
-        finally:
-            child.kill()

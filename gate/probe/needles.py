@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gate.ledger.windows import (
+from gate.probe.windows import (
     WORD_BYTES,
     Bytes,
     Places,

@@ -1,0 +1,1 @@
+"""The retention probe: plants known passages and looks for what must not remain of them."""
