@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from gate.errors import ConfigError
+from gate.cli_ledger import ledger_app
+from gate.cli_options import Json, VKey, vkey_text
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
 app = typer.Typer(
@@ -21,7 +22,6 @@ app = typer.Typer(
     "and keeps neither.\n\nStart with `gate demo`. " + EXIT_CODES_HELP,
 )
 models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
-ledger_app = typer.Typer(no_args_is_help=True, help="The log: verify it, export it.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
 
@@ -43,11 +43,6 @@ ModelsDir = Annotated[
     ),
 ]
 PackName = Annotated[str, typer.Argument(help="bootstrap or edge.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-VKey = Annotated[
-    str,
-    typer.Option("--vkey", help="Verifier key of the log, from a source you trust (text or file)."),
-]
 DEFAULT_CACHE = Path(".cache/consentgate")
 
 
@@ -124,7 +119,7 @@ def console(
     """Serve the admin and audit pages of a log, apart from any gate, until Ctrl-C."""
     from gate.running import serve_console
 
-    return serve_console(ledger, _vkey_text(vkey), host, port)
+    return serve_console(ledger, vkey_text(vkey), host, port)
 
 
 @models_app.command(name="list")
@@ -162,58 +157,6 @@ def models_verify(
     from gate.model_packs import verify
 
     return verify(folder or cache / "packs" / pack)
-
-
-@ledger_app.command(name="verify")
-@ends_with_code("gate")
-def ledger_verify(
-    path: Annotated[Path, typer.Argument(help="A log file, or a folder made by `ledger export`.")],
-    vkey: VKey,
-    kept: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--kept",
-            help="A signed checkpoint that you kept from before (the file `checkpoint` of an "
-            "export). May be repeated.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> ExitCode:
-    """Check a log without trusting the gate that wrote it; shares no code with the writer.
-
-    A log that was cut short or rewritten with the gate's own key verifies by itself. Only a
-    checkpoint that you kept elsewhere shows it: give it with --kept.
-    """
-    from gate.auditing import verify
-
-    return verify(path, _vkey_text(vkey), as_json=as_json, kept=kept or ())
-
-
-@ledger_app.command(name="export")
-@ends_with_code("gate")
-def ledger_export(
-    path: Annotated[Path, typer.Argument(help="The log file of a gate.")],
-    folder: Annotated[Path, typer.Argument(help="A new folder for the export.")],
-) -> ExitCode:
-    """Write a log as plain files, so that an auditor can check it with tools of his own."""
-    from gate.auditing import export_to
-
-    export_to(path, folder)
-    typer.echo(folder)
-    return ExitCode.OK
-
-
-def _vkey_text(value: str) -> str:
-    """Accept the key itself or the path of a file that holds it."""
-    if "+" in value:
-        return value.strip()
-    try:
-        return Path(value).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        raise ConfigError(
-            f"{value} is neither a verifier key nor a file that holds one",
-            "give the text NAME+ID+KEY that the operator published, or its file",
-        ) from None
 
 
 def main() -> None:

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gate.errors import ConfigError
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+VKey = Annotated[
+    str,
+    typer.Option("--vkey", help="Verifier key of the log, from a source you trust (text or file)."),
+]
+
+
+def vkey_text(value: str) -> str:
+    """Accept the key itself or the path of a file that holds it."""
+    if "+" in value:
+        return value.strip()
+    try:
+        return Path(value).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{value} is neither a verifier key nor a file that holds one",
+            "give the text NAME+ID+KEY that the operator published, or its file",
+        ) from None
