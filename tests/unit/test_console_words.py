@@ -26,6 +26,8 @@ from gate.ledger.encoding import batch_of
 from gate.ledger.record import (
     KINDS,
     SCHEMA,
+    SEQ_MAX,
+    TILE,
     Act,
     Column,
     Decided,
@@ -71,7 +73,9 @@ def test_every_word_of_the_log_has_korean_and_english(
 def values(column: Column) -> st.SearchStrategy[object]:
     match column.rule:
         case Within(low=low, high=high):
-            rule: st.SearchStrategy[object] = st.integers(low, high)
+            step = TILE if high == SEQ_MAX else 1
+            rule: st.SearchStrategy[object] = st.integers(low // step, high // step)
+            rule = rule.map(lambda n: n * step)
         case Hex(digits=digits):
             rule = st.text("0123456789abcdef", min_size=digits, max_size=digits)
         case kind if issubclass(kind, Enum):
@@ -88,7 +92,15 @@ def records() -> st.SearchStrategy[Record]:
             grants = lanes.map(lambda lane: Decided.of(Grant(lane)))
             denials = st.builds(Deny, st.sampled_from(DenyReason), st.sampled_from(Lane))
             return grants | denials.map(Decided.of)
-        return st.builds(kind, **{name: values(c) for name, c in SCHEMA[kind].items()})
+        fields = st.fixed_dictionaries({name: values(c) for name, c in SCHEMA[kind].items()})
+        return fields.filter(lambda found: fits(kind, found)).map(lambda found: kind(**found))
+
+    def fits(kind: type[Record], found: dict[str, object]) -> bool:
+        try:
+            kind(**found)
+        except ValueError:
+            return False
+        return True
 
     return st.one_of([one(kind) for kind in KINDS.values()])
 

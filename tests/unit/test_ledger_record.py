@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from gate.errors import LedgerFault
 from gate.ledger import record as rec
 from gate.ledger.columns import Column, Hex, Within
-from gate.ledger.encoding import BATCH_MAX, BODY_MAX_BYTES, VERSION, Entry, decode, encode
+from gate.ledger.encoding import (
+    BATCH_MAX,
+    BODY_MAX_BYTES,
+    VERSION,
+    Entry,
+    batch_of,
+    decode,
+    encode,
+)
 from gate.ledger.record import (
     Decided,
     PolicyChanged,
@@ -305,6 +313,7 @@ def test_any_death_certificate_becomes_a_coarse_record(ms: int, code: int, count
         file_limit_bytes=0,
         bytes_in=count,
         bytes_out=count,
+        pages_left=count,
     )
     record = VerifierDied.of(certificate)
     assert encode(0, BATCH, record)
@@ -318,8 +327,8 @@ def test_any_death_certificate_becomes_a_coarse_record(ms: int, code: int, count
 @given(st.datetimes(datetime(1970, 1, 2), datetime(2254, 1, 1), timezones=st.just(UTC)))
 def test_only_the_quarter_of_an_hour_is_kept(now: datetime) -> None:
     start = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
-    assert rec.batch_of(now) == rec.batch_of(start)
-    assert rec.batch_of(now) * 900 == start.timestamp()
+    assert batch_of(now) == batch_of(start)
+    assert batch_of(now) * 900 == start.timestamp()
 
 
 def test_an_impossible_clock_is_a_fault() -> None:
@@ -329,5 +338,5 @@ def test_an_impossible_clock_is_a_fault() -> None:
         datetime(9999, 1, 1, tzinfo=UTC),
     ):
         with pytest.raises(LedgerFault) as fault:
-            rec.batch_of(wrong)
+            batch_of(wrong)
         assert fault.value.advice

@@ -87,11 +87,11 @@ def test_records_come_back_newest_first_and_survive_reopening(path: Path) -> Non
     with closing(Ledger.open(path, SIGNER, ORIGIN)) as ledger:
         assert ledger.size() == len(DAY)
         assert [entry.record for entry in ledger.newest(100)] == DAY[::-1]
-        assert [entry.seq for entry in ledger.newest(2)] == [7, 6]
-        assert ledger.append(START, NOON) == 8
+        assert [entry.seq for entry in ledger.newest(2)] == [9, 8]
+        assert ledger.append(START, NOON) == 10
     report = verify_store(path, SIGNER.vkey)
     assert report.ok, report.problems
-    assert report.size == 9
+    assert report.size == 11
     assert report.policies == ("ab" * 32,)
     expected = {"grants": 2, "denials": 1, "moved.opened": 2, "crossing.one": 2, "started": 2}
     assert expected.items() <= report.counts.items()
@@ -110,8 +110,8 @@ def test_no_exact_time_is_kept(path: Path) -> None:
 def test_one_checkpoint_a_quarter_of_an_hour_is_kept(path: Path) -> None:
     write(path, DAY, minutes=5)
     sizes = [size for size, _ in contents(path)["checkpoints"]]
-    assert sizes == [0, 3, 6, 8]
-    assert verify_store(path, SIGNER.vkey).counts["checkpoints"] == 4
+    assert sizes == [0, 3, 6, 9, 10]
+    assert verify_store(path, SIGNER.vkey).counts["checkpoints"] == 5
 
 
 def test_many_threads_append_without_a_gap(path: Path) -> None:
@@ -223,7 +223,7 @@ TAMPERING = {
         "UPDATE entries SET body = "
         "CAST(replace(CAST(body AS TEXT), 'no_match', 'no_face') AS BLOB) WHERE seq = 1",
     ),
-    "the newest gone": ("DELETE FROM entries WHERE seq = 7",),
+    "the newest gone": ("DELETE FROM entries WHERE seq = 9",),
     "the newest and its checkpoint gone": (
         "DELETE FROM entries WHERE seq > 4",
         "DELETE FROM checkpoints WHERE size > 5",
@@ -234,7 +234,7 @@ TAMPERING = {
         "UPDATE entries SET seq = 1 WHERE seq = 2",
         "UPDATE entries SET seq = 2 WHERE seq = 100",
     ),
-    "one added": ("INSERT INTO entries SELECT 8, body FROM entries WHERE seq = 7",),
+    "one added": ("INSERT INTO entries SELECT 10, body FROM entries WHERE seq = 9",),
     "no checkpoint": ("DELETE FROM checkpoints",),
     "the newest checkpoint gone": (
         "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)",

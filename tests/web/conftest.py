@@ -18,9 +18,19 @@ from gate.console.deps import ConsoleDeps, Health, KioskView, Screen
 from gate.console.live import LiveView
 from gate.console.serve import Serving, serve
 from gate.ledger.checkpoint import generate
-from gate.ledger.record import Decided, Mode, Moved, Pack, Record, Started
+from gate.ledger.record import (
+    Decided,
+    KeyPurpose,
+    KeyUsed,
+    Mode,
+    Moved,
+    Pack,
+    Record,
+    Started,
+)
 from gate.ledger.store import Ledger
 from gate.passage.decision import Deny, DenyReason, Grant, Lane
+from gate.template.outcome import KeyOutcome
 from models.types import Advice
 
 CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
@@ -76,7 +86,8 @@ class Door:
         self.ledger = Ledger.open(folder / "log.sqlite", signer, signer.name)
         self.append(
             Started(Mode.DEMO, Pack.EDGE, "ab" * 32, sandbox_ok=True, key_agent_ok=True),
-            Decided.of(Grant(Lane.FACE)),
+            KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED),
+            Decided.of(Grant(Lane.FACE), card=1),
             Moved(OpenResult.OPENED, Crossing.ONE),
             *[Decided.of(Deny(DenyReason.CARD_EXPIRED))] * 6,
         )
