@@ -32,6 +32,7 @@ from gate.ledger.checkpoint import Signer
 from gate.ledger.record import HostSeen, Mode, Pack, Started
 from gate.ledger.store import Ledger
 from gate.passage.face_leg import View
+from gate.passage.ports import Verifiers, VerifierSource
 from gate.passage.report import PassageReport
 from gate.passage.runner import Lane, Runner
 from gate.passage.session import DEADLINE_MS, State
@@ -118,13 +119,18 @@ class Assembly:
     live: LiveView
     ledger: Ledger
     turnstile: OsdpTurnstile
-    verifiers: VerifierPool
+    verifiers: VerifierSource
     keys: SupervisedKeyAgent
 
     @property
     def pids(self) -> dict[str, int]:
         """Processes of this gate that outlive a passage."""
         return {"gate": os.getpid(), "key agent": self.keys.pid}
+
+
+def verifier_pool(settings: Settings) -> VerifierSource:
+    """Return the verifiers of a gate: one process for one passage, spares waiting."""
+    return VerifierPool(settings.models.pack, settings.models.dir, spares=settings.models.spares)
 
 
 @contextlib.contextmanager
@@ -135,10 +141,12 @@ def assemble(
     on_passage: Callable[[PassageReport], None] = lambda _report: None,
     utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     random_bytes: Callable[[int], bytes] = os.urandom,
+    verifiers_of: Callable[[Settings], VerifierSource] = verifier_pool,
 ) -> Iterator[Assembly]:
     """Build one gate and take it down again, in the order that keeps the door shut.
 
     The log is opened first and closed last. `Started` is durable before any device is touched.
+    Only the retention probe gives other verifiers, to show what a careless design leaves behind.
 
     Raises:
         ConfigError, DeviceFault, LedgerFault, ModelFault, KeyAgentFault: no start.
@@ -154,9 +162,7 @@ def assemble(
         )
         keys = SupervisedKeyAgent(partial(KeyAgent.start, settings.keys.template_keys))
         stack.callback(keys.close)
-        verifiers = VerifierPool(
-            settings.models.pack, settings.models.dir, spares=settings.models.spares
-        )
+        verifiers = verifiers_of(settings)
         verifiers.start()
         stack.callback(verifiers.close)
         ledger.append(
@@ -209,7 +215,7 @@ def assemble(
         yield Assembly(settings, documents, runner, live, ledger, turnstile, verifiers, keys)
 
 
-def _first_verifier(verifiers: VerifierPool) -> bool:
+def _first_verifier(verifiers: Verifiers) -> bool:
     """Whether a verifier came up, which includes its sandbox. Without one the lane is card-only."""
     try:
         verifiers.wait_ready(timeout_s=30.0)

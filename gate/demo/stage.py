@@ -81,6 +81,10 @@ class Lens:
         """The camera source for the configuration."""
         return f"sim:{self._folder / 'view'}?fps=30"
 
+    def picture(self, view: View) -> Path:
+        """Return the picture of a view."""
+        return self._views[view]
+
     def show(self, view: View) -> None:
         """Put another picture in front of the lens."""
         link, fresh = self._folder / "view", self._folder / "view.new"
@@ -114,7 +118,9 @@ def found_site(folder: Path, cast: Cast, camera: str) -> Site:
     )
 
 
-def enrol_owner(site: Site, cast: Cast, progress: Callable[[Progress], None]) -> Wallet:
+def enrol_owner(
+    site: Site, cast: Cast, progress: Callable[[Progress], None], pin: str = DEMO_PIN
+) -> Wallet:
     """Enrol one person who said yes: consent, capture in a process of its own, card."""
     now = utc_now()
     application = issue.apply(site, now=now, random_bytes=os.urandom)
@@ -136,35 +142,40 @@ def enrol_owner(site: Site, cast: Cast, progress: Callable[[Progress], None]) ->
         now=now,
         progress=progress,
     )
-    return issue.issue(site, application, DEMO_PIN, face, random_bytes=os.urandom, clock=utc_now)
+    return issue.issue(site, application, pin, face, random_bytes=os.urandom, clock=utc_now)
 
 
-def issue_pin_card(site: Site, now: datetime | None = None, valid_days: int = 365) -> Wallet:
+def issue_pin_card(
+    site: Site, now: datetime | None = None, valid_days: int = 365, pin: str = DEMO_PIN
+) -> Wallet:
     """Issue the card of a person who said no: the same card, with PIN."""
     application = issue.apply(
         site, now=now or utc_now(), random_bytes=os.urandom, valid_days=valid_days
     )
-    return issue.issue(site, application, DEMO_PIN, None, random_bytes=os.urandom, clock=utc_now)
+    return issue.issue(site, application, pin, None, random_bytes=os.urandom, clock=utc_now)
 
 
-def issue_cards(site: Site, owner: Wallet, owner_again: Callable[[], Wallet]) -> dict[Card, Wallet]:
+def issue_cards(
+    site: Site, owner: Wallet, owner_again: Callable[[], Wallet], pin: str = DEMO_PIN
+) -> dict[Card, Wallet]:
     """Issue every card of the demo.
 
     Args:
         site: the issuer.
         owner: the card of the person who consented.
         owner_again: enrols the same person once more, for the withdrawal.
+        pin: of every card.
     """
-    revoked = issue_pin_card(site)
+    revoked = issue_pin_card(site, pin=pin)
     issue.revoke(site, site.registry.find(issue.credential_id_of(revoked)), now=utc_now())
     withdrawn = owner_again()
-    withdrawal = issue.withdraw(site, withdrawn, DEMO_PIN, random_bytes=os.urandom, clock=utc_now)
+    withdrawal = issue.withdraw(site, withdrawn, pin, random_bytes=os.urandom, clock=utc_now)
     return {
         Card.OWNER: owner,
-        Card.PIN_ONLY: issue_pin_card(site),
+        Card.PIN_ONLY: issue_pin_card(site, pin=pin),
         Card.CLONED: owner.clone_without_key(),
         Card.REVOKED: revoked,
-        Card.EXPIRED: issue_pin_card(site, utc_now() - SITE_AGE, EXPIRED_AFTER_DAYS),
+        Card.EXPIRED: issue_pin_card(site, utc_now() - SITE_AGE, EXPIRED_AFTER_DAYS, pin),
         Card.WITHDRAWN: withdrawn,
         Card.WITHDRAWN_STALE: _keep_old_template(site, withdrawn, withdrawal.record.signed),
     }

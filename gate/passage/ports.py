@@ -107,6 +107,22 @@ class Verifiers(Protocol):
         ...
 
 
+class VerifierSource(Verifiers, Protocol):
+    """Spare verifiers, from start to end of a gate."""
+
+    def start(self) -> None:
+        """Begin to fill.
+
+        Raises:
+            ConfigError: this host cannot sandbox a verifier.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all of them. Idempotent."""
+        ...
+
+
 class KeyReleases(Protocol):
     """The key agent, seen from the gate."""
 
