@@ -6,8 +6,6 @@ A checkpoint is three lines (origin, size, root in base64), an empty line and a 
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +19,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from gate.errors import ConfigError, LedgerFault
 from gate.ledger.merkle import HASH_BYTES
+from gate.ledger.signed_note import (
+    SEED_BYTES,
+    NoteKey,
+    SignatureLine,
+    check_name,
+    parse_secret,
+    parse_vkey,
+    split,
+    unbase64,
+)
 
 ED25519: Final = b"\x01"
 """The algorithm byte of an Ed25519 note key. Source: C2SP signed-note."""
-SEED_BYTES: Final = 32
-_NAME = re.compile(r"[!-*,-~]{1,128}")
-"""A key name: printable ASCII without space and plus (C2SP allows more; we do not need it)."""
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -43,15 +48,6 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
-def _key_id(name: str, public: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public).digest()[:4]
-
-
-def _vkey(name: str, public: bytes) -> str:
-    key_id = _key_id(name, public).hex()
-    return f"{name}+{key_id}+{base64.b64encode(ED25519 + public).decode()}"
-
-
 class Signer:
     """The log's signing key. Its text form is the one of Go's `sumdb/note`.
 
@@ -61,14 +57,13 @@ class Signer:
     """
 
     def __init__(self, name: str, seed: bytes) -> None:
-        if not _NAME.fullmatch(name):
-            raise ConfigError("a log name must be 1 to 128 printable ASCII characters, no space, +")
+        check_name(name, "log")
         if len(seed) != SEED_BYTES:
             raise ConfigError("a log key has 32 secret bytes", "make a new one")
         self.name = name
         self._seed = seed
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._public = self._key.public_key().public_bytes_raw()
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        self._key = NoteKey(name, ED25519, self._private.public_key().public_bytes_raw())
 
     def __repr__(self) -> str:
         return f"Signer({self.name!r})"
@@ -76,19 +71,17 @@ class Signer:
     @property
     def vkey(self) -> str:
         """The verifier key to publish: name+key id+public key. Source: C2SP signed-note."""
-        return _vkey(self.name, self._public)
+        return self._key.vkey
 
     def skey(self) -> str:
         """Return the secret text form. Only `gate.ledger.keys` writes it, to a 0600 file."""
-        key_id = _key_id(self.name, self._public).hex()
-        secret = base64.b64encode(ED25519 + self._seed).decode()
-        return f"PRIVATE+KEY+{self.name}+{key_id}+{secret}"
+        return self._key.skey(self._seed)
 
     def sign(self, checkpoint: Checkpoint) -> str:
         """Return the signed note of a checkpoint."""
         text = checkpoint.text()
-        signature = _key_id(self.name, self._public) + self._key.sign(text.encode())
-        return f"{text}\n\u2014 {self.name} {base64.b64encode(signature).decode()}\n"
+        signature = self._private.sign(text.encode())
+        return f"{text}\n{SignatureLine(self.name, self._key.key_id, signature).text()}"
 
 
 def generate(name: str, random: Callable[[int], bytes]) -> Signer:
@@ -103,13 +96,10 @@ def parse_skey(text: str) -> Signer:
         ConfigError: the text is not an Ed25519 note key. The message never holds the text.
     """
     advice = "restore the file from its backup or make a new log"
-    parts = text.strip().split("+", 4)
-    if len(parts) != 5 or parts[:2] != ["PRIVATE", "KEY"]:
-        raise ConfigError("the log key is not a note signing key", advice)
-    raw = _unbase64(parts[4])
-    if raw is None or raw[:1] != ED25519:
-        raise ConfigError("the log key is not an Ed25519 note key", advice)
-    signer = Signer(parts[2], raw[1:])
+    parts = parse_secret(text, ED25519)
+    if parts is None:
+        raise ConfigError("the log key is not an Ed25519 note signing key", advice)
+    signer = Signer(*parts)
     if signer.skey() != text.strip():
         raise ConfigError("the log key is damaged: its key id does not match", advice)
     return signer
@@ -118,52 +108,35 @@ def parse_skey(text: str) -> Signer:
 def open_note(note: str, vkey: str) -> Checkpoint:
     """Return the checkpoint of a note that `vkey` signed.
 
+    Signatures of other keys (witnesses) are allowed and ignored.
+
     Raises:
+        ConfigError: `vkey` is not a verifier key.
         LedgerFault: no valid signature by this key, or not a checkpoint.
     """
-    name, public = _parse_vkey(vkey)
-    text, sep, signatures = note.rpartition("\n\n")
-    text += "\n"
-    if not sep or not signatures.endswith("\n"):
-        raise LedgerFault("a checkpoint is not a signed note")
-    key_id = _key_id(name, public)
-    for line in signatures[:-1].split("\n"):
-        dash, _, rest = line.partition(" ")
-        signer, _, encoded = rest.partition(" ")
-        raw = _unbase64(encoded)
-        if dash != "\u2014" or not signer or raw is None or len(raw) < 5:
-            raise LedgerFault("a checkpoint has a malformed signature line")
-        # Signatures of other keys (witnesses) are allowed and ignored.
-        if signer == name and raw[:4] == key_id:
-            try:
-                Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], text.encode())
-            except InvalidSignature:
-                break
-            return _parse_text(text)
-    raise LedgerFault("a checkpoint is not signed by this log's key")
+    key = parse_vkey(vkey, ED25519)
+    if key is None:
+        raise ConfigError("not an Ed25519 verifier key", "copy the line from the log's vkey file")
+    text, _ = split(note)
+    lines = key.lines(note)
+    try:
+        for line in lines:
+            Ed25519PublicKey.from_public_bytes(key.public).verify(line.signature, text.encode())
+    except (InvalidSignature, ValueError):
+        lines = []
+    if not lines:
+        raise LedgerFault("a checkpoint is not signed by this log's key")
+    return parse_text(text)
 
 
-def _parse_text(text: str) -> Checkpoint:
+def parse_text(text: str) -> Checkpoint:
+    """Return the checkpoint of the text of a note. Source: C2SP tlog-checkpoint.
+
+    Raises:
+        LedgerFault: not three lines of origin, size and root. Extension lines are refused.
+    """
     lines = text.split("\n")
-    root = _unbase64(lines[2]) if len(lines) == 4 else None
+    root = unbase64(lines[2]) if len(lines) == 4 else None
     if root is None or len(root) != HASH_BYTES or not lines[0] or not _SIZE.fullmatch(lines[1]):
         raise LedgerFault("a signed note is not a checkpoint")
     return Checkpoint(lines[0], int(lines[1]), root)
-
-
-def _parse_vkey(vkey: str) -> tuple[str, bytes]:
-    name, _, rest = vkey.partition("+")
-    _, _, encoded = rest.partition("+")
-    raw = _unbase64(encoded)
-    if raw is None or raw[:1] != ED25519 or len(raw) != 33 or _vkey(name, raw[1:]) != vkey:
-        raise ConfigError("not an Ed25519 verifier key", "copy the line from the log's vkey file")
-    return name, raw[1:]
-
-
-def _unbase64(text: str) -> bytes | None:
-    """Decode standard base64 in its one canonical form, or return None."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return raw if base64.b64encode(raw).decode() == text else None
