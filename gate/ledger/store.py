@@ -5,6 +5,7 @@ Tables:
     entries     seq, body: the canonical records, see record.py
     checkpoints size, note: the signed checkpoint of the empty log, of the last entry of each
                 quarter of an hour, and of the newest entry
+    cosigned    witness, size, note: for each witness the newest checkpoint that it co-signed
 
 `append` returns only after the operating system said that the bytes are on the disk (write-ahead
 log, synchronous=FULL), and that the paths still name the files that were written (open_files.py).
@@ -37,7 +38,11 @@ _SCHEMA: Final = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 1), vkey TEXT NOT NULL) STRICT",
     "CREATE TABLE entries (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
     "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT",
+    "CREATE TABLE cosigned (witness TEXT PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL)"
+    " STRICT, WITHOUT ROWID",
 )
+COSIGNED_MAX: Final = 16
+"""Witnesses whose newest co-signature is kept. More would be room for other things."""
 _TAMPERED: Final = "keep the file as evidence, tell the auditor, and start a new log elsewhere"
 
 
@@ -148,6 +153,71 @@ class Ledger:
         """Return the newest signed checkpoint (C2SP tlog-checkpoint). Publish it elsewhere."""
         with self._guard:
             return self._note
+
+    def settled_note(self, now: datetime) -> str:
+        """Return the newest signed checkpoint of a quarter of an hour that is over.
+
+        A witness's clock is exact. Over this checkpoint it says no more than the log does.
+        """
+        with self._guard, _translated(self._path):
+            if batch_of(now) > self._last_batch:
+                return self._note
+            rows = self._db.execute(
+                "SELECT note FROM checkpoints WHERE size < ? ORDER BY size DESC LIMIT 1",
+                (self._frontier.size,),
+            )
+            return str((rows.fetchone() or (self._note,))[0])
+
+    def leaf_hashes(self, start: int, end: int) -> list[bytes]:
+        """Return the leaf hashes of entries `start` to `end` - 1; ask for few at a time.
+
+        Raises:
+            LedgerFault: there are no such entries, or the file cannot be read.
+        """
+        with self._guard, _translated(self._path):
+            rows = self._db.execute(
+                "SELECT body FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end)
+            )
+            leaves = [leaf_hash(body) for (body,) in rows]
+        if len(leaves) != end - start:
+            raise LedgerFault("the log has no such entries")
+        return leaves
+
+    def keep_cosigned(self, witness: str, size: int, note: str) -> None:
+        """Keep a checkpoint that a witness co-signed, in place of that witness's one before.
+
+        An older one than is there is not kept.
+
+        Args:
+            witness: name and key id, see `gate.ledger.cosignature.WitnessKey.ident`.
+            size: of the checkpoint.
+            note: the checkpoint with this log's signature and the co-signature, both verified.
+
+        Raises:
+            LedgerFault: it could not be made durable.
+        """
+        with self._guard, _translated(self._path):
+            self._check_files()
+            with self._transaction():
+                self._db.execute(
+                    "INSERT INTO cosigned VALUES (?, ?, ?) ON CONFLICT (witness) DO UPDATE"
+                    " SET size = excluded.size, note = excluded.note"
+                    " WHERE excluded.size >= cosigned.size",
+                    (witness, size, note),
+                )
+                self._db.execute(
+                    "DELETE FROM cosigned WHERE witness NOT IN"
+                    " (SELECT witness FROM cosigned ORDER BY size DESC, witness LIMIT ?)",
+                    (COSIGNED_MAX,),
+                )
+
+    def cosigned(self) -> list[tuple[str, int, str]]:
+        """Return witness, size and note of each witness's newest co-signature, newest first."""
+        with self._guard, _translated(self._path):
+            rows = self._db.execute(
+                "SELECT witness, size, note FROM cosigned ORDER BY size DESC, witness"
+            )
+            return rows.fetchall()
 
     def close(self) -> None:
         """Release the file and its lock. Idempotent."""

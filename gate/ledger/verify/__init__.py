@@ -46,7 +46,7 @@ _CANNOT_READ: Final = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-_TABLES: Final = frozenset({"log", "entries", "checkpoints"})
+_TABLES: Final = frozenset({"log", "entries", "checkpoints", "cosigned"})
 
 
 def verify_store(path: Path, vkey: str, kept: Sequence[str] = ()) -> Report:
