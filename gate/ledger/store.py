@@ -168,21 +168,6 @@ class Ledger:
             )
             return str((rows.fetchone() or (self._note,))[0])
 
-    def leaf_hashes(self, start: int, end: int) -> list[bytes]:
-        """Return the leaf hashes of entries `start` to `end` - 1; ask for few at a time.
-
-        Raises:
-            LedgerFault: there are no such entries, or the file cannot be read.
-        """
-        with self._guard, _translated(self._path):
-            rows = self._db.execute(
-                "SELECT body FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end)
-            )
-            leaves = [leaf_hash(body) for (body,) in rows]
-        if len(leaves) != end - start:
-            raise LedgerFault("the log has no such entries")
-        return leaves
-
     def keep_cosigned(self, witness: str, size: int, note: str) -> None:
         """Keep a checkpoint that a witness co-signed, in place of that witness's one before.
 
