@@ -27,6 +27,8 @@ try:
     import pyseccomp
 except (ImportError, RuntimeError, OSError):  # RuntimeError: libseccomp itself is not installed
     pyseccomp = None
+libseccomp: Any = pyseccomp
+"""The library that knows the numbers of system calls; None when it is not installed."""
 
 _PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
 _libc = ctypes.CDLL(None, use_errno=True)
