@@ -11,6 +11,18 @@ _SHOWN: Final = 50
 
 
 @dataclass(frozen=True)
+class WitnessSeen:
+    """One witness that the auditor named: the largest tree it co-signed, and when.
+
+    `size` and `time_s` (POSIX seconds) are None when it co-signed nothing of this log.
+    """
+
+    witness: str
+    size: int | None
+    time_s: int | None
+
+
+@dataclass(frozen=True)
 class Report:
     """What an audit found. `problems` is empty exactly when `ok`.
 
@@ -20,7 +32,9 @@ class Report:
     `denied.<reason>`, `lane.<lane>`, `moved.<result>`, `crossing.<crossing>`, `fault.<code>`.
     `policies` are the policies the gate said it worked under, in order; compare them with the
     published ones. `kept` says of each kept checkpoint, in the order given, whether this log
-    continues it.
+    continues it. `witnesses` says what each named witness co-signed, and `witnessed_size` how many
+    entries as many witnesses as were asked for vouch for; None when none were asked for, or fewer
+    answered.
     """
 
     ok: bool
@@ -30,6 +44,8 @@ class Report:
     counts: Mapping[str, int]
     policies: tuple[str, ...] = ()
     kept: tuple[bool, ...] = ()
+    witnesses: tuple[WitnessSeen, ...] = ()
+    witnessed_size: int | None = None
 
 
 class Problems:
