@@ -47,17 +47,21 @@ def keep_files_unwritten(devices: Iterable[Path]) -> int:
     return _restrict(_WRITES, devices, _BIND)
 
 
-def keep_from_everything() -> int:
-    """Open no file at all and connect nowhere over TCP. What is open already stays.
+def keep_from_everything(readable: Iterable[Path] = ()) -> int:
+    """Open no file but below `readable`, to read, and connect nowhere over TCP.
+
+    What is open already stays.
 
     Returns:
         The ABI in force, 0 when none is.
     """
-    return _restrict(_WRITES | _READS, (), _BIND | _CONNECT)
+    return _restrict(_WRITES | _READS, (), _BIND | _CONNECT, readable)
 
 
-def _restrict(access: int, devices: Iterable[Path], network: int) -> int:
-    """Deny `access` (and what newer ABIs add) everywhere but on `devices`, and `network`."""
+def _restrict(
+    access: int, devices: Iterable[Path], network: int, readable: Iterable[Path] = ()
+) -> int:
+    """Deny `network` and `access` (and what newer ABIs add) but on `devices` and `readable`."""
     abi = kernel_abi()
     if abi < 1:
         return 0
@@ -75,6 +79,8 @@ def _restrict(access: int, devices: Iterable[Path], network: int) -> int:
     try:
         for device in devices:
             _permit(ruleset, device, access & _DEVICE)
+        for folder in readable:
+            _permit(ruleset, folder, access & _READS)
         done = int(_libc.syscall(_RESTRICT, ruleset, 0))
     finally:
         os.close(ruleset)

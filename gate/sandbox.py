@@ -211,7 +211,7 @@ def deny(syscalls: str) -> None:
         rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
 
 
-def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
+def lock(allowed: Sequence[Allow], open_files: int = 0, readable: Iterable[Path] = ()) -> None:
     """Stage 2: from here on only `allowed`; any other system call kills the process.
 
     Writes to standard output and error fail with EBADF instead, because libraries print there.
@@ -219,12 +219,13 @@ def lock(allowed: Sequence[Allow], open_files: int = 0) -> None:
     Args:
         allowed: the rules.
         open_files: RLIMIT_NOFILE from now on. Descriptors already open stay.
+        readable: folders that may still be read, where `allowed` lets files be opened at all.
 
     Raises:
         ConfigError: the filter could not be loaded.
     """
     check_available()
-    landlock.keep_from_everything()
+    landlock.keep_from_everything(readable)
     limit_open_files(open_files)
     allow_only(allowed)
 

@@ -14,26 +14,23 @@ import socket
 import stat
 import sys
 import time
-from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gate import sandbox
 from gate.errors import ConfigError, KeyAgentFault, ProtocolViolation, TemplateRejected
-from gate.sandbox import Allow
+from gate.template import agent_rules
 from gate.template.agent_wire import HELLO_MAX, REQUEST_MAX, Operation, Reply, Request, Status
 from gate.template.context import Purpose
-from gate.template.keys import FileKey, KeyRing
+from gate.template.key_loading import KeyLoading
+from gate.template.key_source import KeyPlan
+from gate.template.keys import KeyRing, OpeningKey
 from gate.template.outcome import KeyCounts
 from gate.template.rate import RateLimit
 from gate.template.used_sessions import UsedSessions
 from gate.template.wrapping import CONTENT_KEY_BYTES
 
 OPEN_FILES = 16
-_RULES = (
-    *sandbox.COMPUTE,
-    *(Allow(name) for name in ("recvmsg", "sendto", "fstat", "newfstatat")),
-    Allow("fcntl", ((1, sandbox.EQ, fcntl.F_GETFL),)),
-    Allow("write", ((0, sandbox.GE, 3), (2, sandbox.EQ, CONTENT_KEY_BYTES))),
-)
 
 
 class Desk:
@@ -130,16 +127,21 @@ def _is_write_end(fd: int) -> bool:
     return is_pipe and flags & os.O_ACCMODE == os.O_WRONLY and bool(flags & os.O_NONBLOCK)
 
 
-def _load(link: socket.socket) -> KeyRing:
-    """Read the first datagram (paths and passphrases) and the key files it names."""
-    hello = json.loads(link.recv(HELLO_MAX))
-    keys = [
-        FileKey.load(Path(path), None if secret is None else secret.encode())
-        for path, secret in hello
-    ]
-    ring = KeyRing(keys)
-    ring.self_test()
-    return ring
+def _ask_gate(link: socket.socket, what: str) -> str | None:
+    """Have the gate ask a person at its terminal for a passphrase, and pass it on unlooked at."""
+    link.send(json.dumps({"ask": what}).encode())
+    answer = json.loads(link.recv(HELLO_MAX))["passphrase"]
+    return answer if isinstance(answer, str) else None
+
+
+def _hello(keys: KeyRing, landlock_abi: int, *, dumpable: bool) -> bytes:
+    named = [[key.kid.hex(), key.kind.value, _pem(key)] for key in keys.keys]
+    hello = {"keys": named, "landlock_abi": landlock_abi, "dumpable": dumpable}
+    return json.dumps(hello).encode()
+
+
+def _pem(key: OpeningKey) -> str:
+    return key.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def main(arguments: list[str]) -> int:
@@ -147,20 +149,20 @@ def main(arguments: list[str]) -> int:
     fd, per_minute, burst = (int(argument) for argument in arguments)
     link = socket.socket(fileno=fd)
     try:
+        plan = KeyPlan.decode(link.recv(HELLO_MAX))
         # Dumps off before the first secret; files stay readable until the keys are loaded.
-        landlock_abi = sandbox.harden(OPEN_FILES)
+        landlock_abi = sandbox.harden(OPEN_FILES, agent_rules.devices(plan))
         dumpable = sandbox.is_dumpable()
-        keys = _load(link)
-        sandbox.lock(_RULES, OPEN_FILES)
-    except ConfigError as error:
+        loading = KeyLoading(plan, lambda what: _ask_gate(link, what))
+        keys = loading.ring()
+        allowed = agent_rules.rules(plan, loading.tpm_fd)
+        sandbox.lock(allowed, OPEN_FILES, agent_rules.readable(plan))
+        # Once more behind the lock: a source that needs more than it may ends here, not at a door.
+        keys.self_test()
+    except (ConfigError, KeyAgentFault) as error:
         link.send(json.dumps({"fault": [error.what, error.advice]}).encode())
         return 2
-    hello = {
-        "kids": [kid.hex() for kid in keys.kids],
-        "landlock_abi": landlock_abi,
-        "dumpable": dumpable,
-    }
-    link.send(json.dumps(hello).encode())
+    link.send(_hello(keys, landlock_abi, dumpable=dumpable))
     desk = Desk(keys, RateLimit(per_minute, burst))
     while serve_one(link, desk, time.monotonic()):
         pass

@@ -7,17 +7,19 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gate.errors import ConfigError, KeyAgentFault, ProtocolViolation, TemplateRejected
 from gate.template.agent_wire import (
+    HELLO_MAX,
     REPLY_MAX,
     SESSION_ID_BYTES,
     Operation,
@@ -25,12 +27,23 @@ from gate.template.agent_wire import (
     Request,
     Status,
 )
+from gate.template.key_source import KeyPlan, SourceKind
 from gate.template.outcome import KeyCounts
 from gate.template.wrapping import CONTENT_KEY_BYTES, KID_BYTES, WRAPPED_BYTES
 
 START_S = 10.0
 EXCHANGE_S = 0.5
+Ask = Callable[[str], str | None]
 _RESTART = "restart the gate; if it happens again, check the key agent's host"
+
+
+@dataclass(frozen=True)
+class HeldKey:
+    """One key of the agent: what everybody may know of it."""
+
+    kid: bytes
+    kind: SourceKind
+    public_pem: str
 
 
 class KeyAgent:
@@ -40,7 +53,7 @@ class KeyAgent:
         self,
         process: subprocess.Popen[bytes],
         link: socket.socket,
-        kids: tuple[bytes, ...],
+        keys: tuple[HeldKey, ...],
         exchange_s: float,
     ) -> None:
         self._process = process
@@ -48,17 +61,17 @@ class KeyAgent:
         self._exchange_s = exchange_s
         self._serial = 0
         self._turn = threading.Lock()
-        self.kids = kids
-        """Names of the opening keys that the agent holds."""
+        self.keys = keys
+        """What the agent says of the keys that it holds, newest first."""
         self.counts = KeyCounts()
         """Totals as the agent gave them with its last reply."""
 
     @classmethod
     def start(
         cls,
-        key_files: Sequence[Path],
+        keys: KeyPlan | Sequence[Path],
         *,
-        passphrases: Mapping[Path, str] | None = None,
+        ask: Ask = lambda _what: None,
         per_minute: int = 120,
         burst: int = 20,
         exchange_s: float = EXCHANGE_S,
@@ -66,50 +79,39 @@ class KeyAgent:
         """Start the agent process and wait until it has loaded its keys and locked itself.
 
         Args:
-            key_files: PEM PKCS#8 P-256 keys, mode 0600. Read by the agent, never by the gate.
-            passphrases: of those files that have one.
+            keys: where the keys are, or just key files: PEM PKCS#8, mode 0600. Read by the
+                agent, never by this process.
+            ask: asks a person for a passphrase or PIN that is in no file; None when nobody is
+                there. The answer goes to the agent and is not kept.
             per_minute: sustained releases a minute.
             burst: releases at once.
             exchange_s: longest wait for one answer.
 
         Raises:
-            ConfigError: a key file is unusable, or the host cannot sandbox.
+            ConfigError: a key is unusable, or the host cannot sandbox.
             KeyAgentFault: the agent did not come up.
         """
-        if not key_files:
-            raise ConfigError("no template key is configured", "name at least one key file")
-        secrets = passphrases or {}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fd = theirs.fileno()
-        command = [sys.executable, "-I", "-m", "gate.template.agent"]
+        plan = keys if isinstance(keys, KeyPlan) else KeyPlan.of_files(keys)
+        if not plan.sources:
+            raise ConfigError("no template key is configured", "name at least one in [keys]")
+        process, link = _spawn(per_minute, burst)
+        agent = cls(process, link, (), exchange_s)
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
-                [*command, str(fd), str(per_minute), str(burst)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"LANG": "C.UTF-8"},
-                pass_fds=(fd,),
-                process_group=0,  # Ctrl-C at the terminal is for the gate to hear
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        agent = cls(process, ours, (), exchange_s)
-        try:
-            ours.settimeout(START_S)
-            hello = [[str(path.absolute()), secrets.get(path)] for path in key_files]
-            ours.send(json.dumps(hello).encode())
-            agent.kids = _kids(ours.recv(4096))
+            link.settimeout(START_S)
+            link.send(plan.encode())
+            agent.keys = _greet(link, ask)
         except (OSError, ValueError, KeyError):
             agent.close()
-            raise KeyAgentFault("key agent did not start", _RESTART) from None
+            raise KeyAgentFault("key agent did not start", _did_not_start(process)) from None
         except BaseException:
             agent.close()
             raise
         return agent
+
+    @property
+    def kids(self) -> tuple[bytes, ...]:
+        """Names of the opening keys that the agent holds."""
+        return tuple(key.kid for key in self.keys)
 
     @property
     def pid(self) -> int:
@@ -202,14 +204,49 @@ class KeyAgent:
             raise KeyAgentFault("key agent broke its protocol", _RESTART) from None
 
 
-def _kids(answer: bytes) -> tuple[bytes, ...]:
-    hello = json.loads(answer)
-    if "fault" in hello:
-        what, advice = hello["fault"]
-        raise ConfigError(what, advice)
+def _spawn(per_minute: int, burst: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    fd = theirs.fileno()
+    command = [sys.executable, "-I", "-m", "gate.template.agent"]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
+            [*command, str(fd), str(per_minute), str(burst)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"LANG": "C.UTF-8"},
+            pass_fds=(fd,),
+            process_group=0,  # Ctrl-C at the terminal is for the gate to hear
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def _greet(link: socket.socket, ask: Ask) -> tuple[HeldKey, ...]:
+    """Answer what the agent asks for while it loads, and return what it holds then."""
+    while True:
+        hello = json.loads(link.recv(HELLO_MAX))
+        if "fault" in hello:
+            what, advice = hello["fault"]
+            raise ConfigError(what, advice)
+        if "ask" not in hello:
+            break
+        link.send(json.dumps({"passphrase": ask(hello["ask"])}).encode())
     if hello["dumpable"]:
         raise KeyAgentFault("key agent could not protect its memory", _RESTART)
-    return tuple(bytes.fromhex(kid) for kid in hello["kids"])
+    return tuple(
+        HeldKey(bytes.fromhex(kid), SourceKind(kind), pem) for kid, kind, pem in hello["keys"]
+    )
+
+
+def _did_not_start(process: subprocess.Popen[bytes]) -> str:
+    if process.returncode == -signal.SIGSYS:
+        return "its sandbox ended it: this PKCS#11 module needs more than it may; see docs/keys.md"
+    return _RESTART
 
 
 def _result(reply: Reply) -> bytes:

@@ -52,7 +52,7 @@ def key_files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def agent(key_files: list[Path]) -> Iterator[KeyAgent]:
-    agent = KeyAgent.start(key_files, passphrases={key_files[0]: "old secret"})
+    agent = KeyAgent.start(key_files, ask=lambda _what: "old secret")
     yield agent
     agent.close()
 
@@ -195,7 +195,7 @@ def test_malformed_messages_are_refused_and_the_agent_goes_on(agent: KeyAgent) -
         (good, rights),
     ):
         link.sendmsg([message], ancillary)
-        assert link.recv(100)[1] == 6  # MALFORMED
+        assert link.recv(200)[1] == 6  # MALFORMED
     os.close(null)
     if os.geteuid() == 0:  # nobody else may look into a process that is not dumpable
         descriptors = list(Path(f"/proc/{agent.pid}/fd").iterdir())
@@ -267,7 +267,7 @@ def test_a_bad_key_file_is_a_refused_start(key_files: list[Path]) -> None:
     with pytest.raises(ConfigError, match="needs a passphrase"):
         KeyAgent.start(key_files)
     with pytest.raises(ConfigError, match="does not open"):
-        KeyAgent.start(key_files, passphrases={key_files[0]: "wrong"})
+        KeyAgent.start(key_files, ask=lambda _what: "wrong")
     with pytest.raises(ConfigError, match="cannot be read"):
         KeyAgent.start([key_files[0].with_name("absent.pem")])
     with pytest.raises(ConfigError, match="no template key"):

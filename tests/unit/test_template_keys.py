@@ -44,11 +44,11 @@ def test_a_key_file_opens_what_was_wrapped_to_it(tmp_path: Path) -> None:
 
 def test_a_passphrase_is_needed_where_there_is_one(tmp_path: Path) -> None:
     path = write_key(tmp_path / "key.pem", encryption=BestAvailableEncryption(b"correct"))
-    assert FileKey.load(path, b"correct").kid
+    assert FileKey.load(path, lambda: b"correct").kid
     with pytest.raises(ConfigError, match="needs a passphrase"):
         FileKey.load(path)
     with pytest.raises(ConfigError, match="does not open"):
-        FileKey.load(path, b"wrong")
+        FileKey.load(path, lambda: b"wrong")
 
 
 def test_each_unusable_key_file_says_what_to_do(tmp_path: Path) -> None:
