@@ -3,6 +3,7 @@
 Tables:
     log         one row: the verifier key of this log
     entries     seq, body: the canonical records, see record.py
+    leaf_tiles  tile, hashes: the 256 leaf hashes of a tile whose bodies were pruned, oldest first
     checkpoints size, note: the signed checkpoint of the empty log, of the last entry of each
                 quarter of an hour, and of the newest entry
     cosigned    witness, size, note: for each witness the newest checkpoint that it co-signed
@@ -10,6 +11,8 @@ Tables:
 `append` returns only after the operating system said that the bytes are on the disk (write-ahead
 log, synchronous=FULL), and that the paths still name the files that were written (open_files.py).
 A failed append leaves the log as it was.
+
+Pruned bodies are gone from the files, not only from the tables: see pruning.py.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ from typing import Final
 from gate.errors import LedgerFault
 from gate.ledger.checkpoint import Checkpoint, Signer, open_note
 from gate.ledger.encoding import Entry, batch_of, decode, encode
-from gate.ledger.merkle import Frontier, leaf_hash
+from gate.ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from gate.ledger.open_files import OpenFiles, create_private, moved
-from gate.ledger.record import Record
+from gate.ledger.pruning import delete_bodies, oldest_young, truncate_wal
+from gate.ledger.record import TILE, Pruned, Record
 
 APPLICATION_ID: Final = 0x434F4E53
 """SQLite's file type mark: "CONS"."""
@@ -37,6 +41,7 @@ SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = (
     "CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 1), vkey TEXT NOT NULL) STRICT",
     "CREATE TABLE entries (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
+    "CREATE TABLE leaf_tiles (tile INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT",
     "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT",
     "CREATE TABLE cosigned (witness TEXT PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL)"
     " STRICT, WITHOUT ROWID",
@@ -61,6 +66,8 @@ class Ledger:
         self._doubt = False
         self._files: OpenFiles | None = None
         self._lost = False
+        self._below = 0
+        self._traces = False
 
     @classmethod
     def open(cls, path: Path, signer: Signer, origin: str) -> Ledger:
@@ -114,29 +121,104 @@ class Ledger:
                 again, and this record may turn up in what was moved away.
             ValueError: the record does not fit the closed schema.
         """
-        batch = batch_of(now)
         with self._guard, _translated(self._path):
-            self._check_files()
-            if self._doubt:
-                self._load()
-                self._doubt = False
-            seq = self._frontier.size
-            body = encode(seq, batch, record)
-            frontier = self._frontier.copy()
-            frontier.append(leaf_hash(body))
-            note = self._sign(frontier)
-            # Until the commit is known to stand, memory and disk may differ.
-            self._doubt = True
-            with self._transaction():
-                self._db.execute("INSERT INTO entries VALUES (?, ?)", (seq, body))
-                if batch == self._last_batch:
-                    # One checkpoint for each quarter of an hour is kept, and the newest.
-                    self._db.execute("DELETE FROM checkpoints WHERE size = ?", (seq,))
-                self._db.execute("INSERT INTO checkpoints VALUES (?, ?)", (seq + 1, note))
-            self._check_files(committed=True)
-            self._frontier, self._note, self._last_batch = frontier, note, batch
-            self._doubt = False
+            return self._append(record, batch_of(now))
+
+    def prune(self, below: int, now: datetime) -> int:
+        """Delete the bodies of all entries before `below`, keep their hashes, and say so.
+
+        The deletion and its `Pruned` record are durable together or not at all. See `traces_left`
+        for the bytes.
+
+        Args:
+            below: a multiple of 256, more than was pruned before, at most the size of the log.
+            now: as in `append`.
+
+        Returns:
+            The sequence number of the record.
+
+        Raises:
+            LedgerFault: as in `append`.
+            ValueError: `below` is out of range.
+        """
+        record = Pruned(below)
+        with self._guard, _translated(self._path):
+            if not self._below < below <= self._frontier.size:
+                raise ValueError("prune more than before, and not more than there is")
+            seq = self._append(record, batch_of(now), below)
+            self._remove_traces()
             return seq
+
+    def prunable(self, before: datetime) -> int:
+        """Return up to where whole tiles hold only entries older than `before`; 0 for nowhere.
+
+        The age of an entry is its quarter of an hour.
+
+        Raises:
+            LedgerFault: the log cannot be read.
+        """
+        with self._guard, _translated(self._path):
+            young = oldest_young(self._db, batch_of(before))
+            below = (self._frontier.size if young is None else young) // TILE * TILE
+            return below if below > self._below else 0
+
+    def pruned_below(self) -> int:
+        """Return the number of entries whose bodies were deleted."""
+        with self._guard:
+            return self._below
+
+    def traces_left(self) -> bool:
+        """Whether bytes of pruned bodies may still stand in the write-ahead log.
+
+        So it is while somebody else reads an older state of the log. Each append, and each call
+        of this, tries again to remove them.
+        """
+        with self._guard, _translated(self._path):
+            self._remove_traces()
+            return self._traces
+
+    def _append(self, record: Record, batch: int, below: int = 0) -> int:
+        """Append under the guard; prune below `below` in the same transaction."""
+        self._check_files()
+        if self._doubt:
+            self._load()
+            self._doubt = False
+        seq = self._frontier.size
+        if self._last_batch == batch + 1:
+            # Two threads, or a clock put right by a moment: no quarter of an hour goes back by
+            # one, so that this tells nothing.
+            batch = self._last_batch
+        body = encode(seq, batch, record)
+        frontier = self._frontier.copy()
+        frontier.append(leaf_hash(body))
+        note = self._sign(frontier)
+        # Until the commit is known to stand, memory and disk may differ.
+        self._doubt = True
+        with self._transaction():
+            if below:
+                delete_bodies(self._db, below)
+            self._db.execute("INSERT INTO entries VALUES (?, ?)", (seq, body))
+            if batch == self._last_batch:
+                # One checkpoint for each quarter of an hour is kept, and the newest.
+                self._db.execute("DELETE FROM checkpoints WHERE size = ?", (seq,))
+            self._db.execute("INSERT INTO checkpoints VALUES (?, ?)", (seq + 1, note))
+        self._traces = self._traces or below > 0
+        self._check_files(committed=True)
+        self._frontier, self._note, self._last_batch = frontier, note, batch
+        self._below = max(self._below, below)
+        self._doubt = False
+        if self._traces and not below:
+            self._remove_traces()
+        return seq
+
+    def _remove_traces(self) -> None:
+        """Cut the write-ahead log, where pruned bodies may still stand. Never raises.
+
+        The record is durable already, so a failure here must not say otherwise.
+        """
+        if self._traces:
+            with contextlib.suppress(sqlite3.Error):
+                self._traces = not truncate_wal(self._db)
 
     def size(self) -> int:
         """Return the number of entries."""
@@ -231,6 +313,8 @@ class Ledger:
     def _prepare(self) -> None:
         """Set SQLite up, and write the schema and a checkpoint of nothing into a new file."""
         self._db.execute("PRAGMA synchronous = FULL")
+        # What is deleted is overwritten with zeros.
+        self._db.execute("PRAGMA secure_delete = ON")
         self._db.execute("PRAGMA trusted_schema = OFF")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -253,6 +337,8 @@ class Ledger:
         (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
             raise LedgerFault(f"{self._path} is not in write-ahead mode", _TAMPERED)
+        # A gate that was killed right after it pruned left the bytes in the write-ahead log.
+        self._traces = not truncate_wal(self._db)
 
     def _load(self) -> None:
         """Hash every entry again and compare with the newest checkpoint."""
@@ -264,6 +350,12 @@ class Ledger:
                 "use the key file that belongs to it, or name a new file in [ledger] path",
             )
         frontier, last = Frontier(), b""
+        for tile, hashes in self._db.execute("SELECT tile, hashes FROM leaf_tiles ORDER BY tile"):
+            if tile * TILE != frontier.size or len(hashes) != TILE * HASH_BYTES:
+                raise LedgerFault(tampered, _TAMPERED)
+            for start in range(0, len(hashes), HASH_BYTES):
+                frontier.append(hashes[start : start + HASH_BYTES])
+        below = frontier.size
         for seq, body in self._db.execute("SELECT seq, body FROM entries ORDER BY seq"):
             if seq != frontier.size:
                 raise LedgerFault(tampered, _TAMPERED)
@@ -279,6 +371,7 @@ class Ledger:
             raise LedgerFault(tampered, _TAMPERED)
         self._frontier, self._note = frontier, note
         self._last_batch = decode(last).batch if last else -1
+        self._below = below
 
     def _checkpoint(self, frontier: Frontier) -> Checkpoint:
         return Checkpoint(self._signer.name, frontier.size, frontier.root())

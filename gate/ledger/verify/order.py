@@ -11,8 +11,10 @@ from gate.ledger.verify.report import Problems
 
 _CARDS_MAX: Final = 65_535
 _BETWEEN_RUNS: Final = frozenset({"started", "enrolled", "pruned"})
-_DAY_BATCHES: Final = 96
-"""Quarters of an hour in a day."""
+_DAY_BATCHES: Final = 100
+"""Quarters of an hour in the longest day: the one on which summer time ends."""
+_STEPS_BACK_APART: Final = 1000
+"""How many records stand between two corrections of a clock that deserves the name."""
 
 
 @dataclass
@@ -34,8 +36,19 @@ class Order:
     """The purposes of the keys released since the last decision."""
     gap: bool = True
     """Whether records before this one may be missing, so that less can be demanded."""
+    cut: bool = False
+    """Whether the grant of the next movement may have been pruned."""
+    unseen: int = 0
+    """How many cards may have been named for the first time in records that are missing."""
+    stepped_back: int | None = None
+    """Where the clock last went back in this run of the gate."""
     pruned_below: int = 0
     """How far the log says that it was pruned."""
+
+    def begin_within(self) -> None:
+        """Begin where everything before was pruned: what it said is not known."""
+        self.running = self.cut = True
+        self.unseen = _CARDS_MAX
 
     def take(self, place: int, record: Mapping[str, Any]) -> None:
         """Follow the gate by one record."""
@@ -44,6 +57,10 @@ class Order:
         if record["batch"] < self.batch:
             # Not a problem by itself: clocks get corrected. The auditor sees how often.
             self.counts["clock_steps_back"] += 1
+            last = self.stepped_back
+            if kind != "started" and last is not None and place - last < _STEPS_BACK_APART:
+                self.problems.add(9, f"the clock goes back again and again before entry {place}")
+            self.stepped_back = place
         self.batch = record["batch"]
         # An enrolment station writes to a log of its own that no gate starts or stops.
         if not self.running and kind not in _BETWEEN_RUNS:
@@ -55,7 +72,8 @@ class Order:
             self.counts["unclean_stops"] += 1
             self._abandon()
         self.running = True
-        self.gap = False
+        self.gap = self.cut = False
+        self.stepped_back = None
         self._new_card_key()
         self._policy(record)
 
@@ -88,14 +106,17 @@ class Order:
             self.counts["denials"] += 1
             self.counts[f"denied.{record['reason']}"] += 1
         self.keys_out.clear()
-        self.gap = False
+        self.gap = self.cut = False
 
     def _card(self, place: int, card: int) -> None:
         """Demand that pseudonyms count up: then they can hold nothing else."""
         if card == 0:
             return
-        if card > self.cards + 1 and not self.gap and self.cards < _CARDS_MAX:
+        skipped = card - self.cards - 1
+        if skipped > self.unseen:
             self.problems.add(9, f"decision {place} names card {card} after only {self.cards}")
+        if skipped > 0:
+            self.unseen = max(0, self.unseen - skipped)
         self.cards = max(self.cards, card)
         if self.key_batch is None:
             self.key_batch = self.batch
@@ -104,12 +125,12 @@ class Order:
             self.key_batch = self.batch
 
     def _card_key_destroyed(self, place: int, record: Mapping[str, Any]) -> None:
-        if record["cards"] != self.cards and not self.gap:
+        if not 0 <= record["cards"] - self.cards <= self.unseen:
             self.problems.add(9, f"entry {place} counts other cards than the decisions name")
         self._new_card_key()
 
     def _new_card_key(self) -> None:
-        self.cards, self.key_batch = 0, None
+        self.cards, self.unseen, self.key_batch = 0, 0, None
 
     def _key_used(self, place: int, record: Mapping[str, Any]) -> None:
         purpose, outcome = record["purpose"], record["outcome"]
@@ -120,9 +141,9 @@ class Order:
             self.keys_out.add(purpose)
 
     def _moved(self, place: int, record: Mapping[str, Any]) -> None:
-        if self.grant is None:
+        if self.grant is None and not self.cut:
             self.problems.add(9, f"movement {place} has no grant")
-        self.grant = None
+        self.grant, self.cut = None, False
         self.counts[f"moved.{record['result']}"] += 1
         self.counts[f"crossing.{record['crossing']}"] += 1
 
@@ -132,6 +153,7 @@ class Order:
     def _missed(self, _place: int, record: Mapping[str, Any]) -> None:
         # The movement could not be written; the gate says so instead.
         self.counts["records_missed"] += record["records"]
+        self.unseen = min(_CARDS_MAX, self.unseen + record["records"])
         self.gap = True
         self.keys_out.clear()
         self._abandon()
@@ -153,7 +175,7 @@ class Order:
             self.grant = None
         self._abandon()
         self._new_card_key()
-        self.running = False
+        self.running = self.cut = False
 
     def _other(self, _place: int, _record: Mapping[str, Any]) -> None:
         """A record that may stand anywhere while a gate runs."""

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gate.errors import ConfigError
 
-_CACHED_SUBTREE: Final = 256
+HASH_BYTES: Final = 32
+_CACHED_SUBTREE: Final = 16
 
 
 class Tree:
@@ -27,7 +28,11 @@ class Tree:
 
     def add(self, entry: bytes) -> None:
         """Add d(n): MTH({d(0)}) = HASH(0x00 || d(0))."""
-        self._leaves += hashlib.sha256(b"\x00" + entry).digest()
+        self.add_leaf(hashlib.sha256(b"\x00" + entry).digest())
+
+    def add_leaf(self, leaf: bytes) -> None:
+        """Add the hash of an entry whose body is gone: 32 bytes."""
+        self._leaves += leaf
         self.size += 1
 
     def root(self, size: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-_ENTRY_MAX_BYTES: Final = 1024
+ENTRY_MAX_BYTES: Final = 1024
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 """RFC 8785 for ASCII keys, words, whole numbers, booleans and null."""
 
@@ -150,7 +150,7 @@ COMMON: Final[Mapping[str, Whole]] = {
 
 def read_record(raw: bytes) -> dict[str, Any] | None:
     """Return the members of a record, or None when it is not one."""
-    found = parse_json(raw) if len(raw) <= _ENTRY_MAX_BYTES else None
+    found = parse_json(raw) if len(raw) <= ENTRY_MAX_BYTES else None
     if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
         return None
     own = SCHEMA.get(found["kind"])
