@@ -8,8 +8,10 @@ from pathlib import Path
 from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.host_conditions import host_conditions
+from gate.key_plan import ask_at_terminal, plan_of
 from gate.settings import Settings, load_settings
 from gate.status_refresh import newest_seen
+from gate.template.agent_client import KeyAgent
 from gate.wiring import load_documents
 
 
@@ -21,6 +23,7 @@ def check(config: Path) -> list[tuple[str, str]]:
     """
     settings = load_settings(config)
     now = datetime.now(UTC)
+    keys = _keys_line(settings)
     documents = load_documents(settings, now)
     host = host_conditions()
     return [
@@ -29,6 +32,7 @@ def check(config: Path) -> list[tuple[str, str]]:
         ("policy", f"zone {documents.policy.gate_zone}, sha256 {documents.policy.sha256}"),
         ("face lane", documents.face_mode(now).line),
         ("status list", _status_line(settings, documents.trust, now)),
+        ("keys", keys),
         ("ledger key", documents.signer.vkey),
         ("turnstile", f"osdp on {settings.turnstile.port} at {settings.turnstile.baud} baud"),
         ("camera", shown_source(settings.camera.source)),
@@ -37,6 +41,13 @@ def check(config: Path) -> list[tuple[str, str]]:
             ", ".join(f"{name} {'yes' if on else 'NO'}" for name, on in vars(host).items()),
         ),
     ]
+
+
+def _keys_line(settings: Settings) -> str:
+    """Start a key agent, which tries each key and refuses what it cannot use, and end it again."""
+    agent = KeyAgent.start(plan_of(settings), ask=ask_at_terminal)
+    agent.close()
+    return ", ".join(f"{key.kid.hex()} ({key.kind.value})" for key in agent.keys)
 
 
 def _status_line(settings: Settings, trust: Trust, now: datetime) -> str:

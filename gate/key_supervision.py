@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from gate.errors import GateError, KeyAgentFault
 from gate.template.agent_client import KeyAgent
 from gate.template.outcome import KeyCounts
 
+_LOG = logging.getLogger(__name__)
+
 RESTART_EVERY_S = 1.0
 
 
@@ -17,14 +20,19 @@ class SupervisedKeyAgent:
     """A key agent that comes back. `alive` is False while it is gone, so the lane shows it.
 
     Args:
-        start: starts an agent; called again after each death.
+        start: starts the first agent; may ask a person for a passphrase.
+        restart: starts another after each death, when nobody is there to be asked.
         monotonic_s: a clock that never goes back, in seconds.
     """
 
     def __init__(
-        self, start: Callable[[], KeyAgent], monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        start: Callable[[], KeyAgent],
+        restart: Callable[[], KeyAgent] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._start = start
+        self._restart = restart or start
+        self._said = ""
         self._now_s = monotonic_s
         self._turn = threading.Lock()
         self._agent = start()
@@ -47,9 +55,11 @@ class SupervisedKeyAgent:
                 self._tried_s = now_s
                 self._agent.close()
                 try:
-                    fresh = self._start()
-                except GateError:
+                    fresh = self._restart()
+                except GateError as error:
+                    self._say(error)
                     return False  # the next health check tries again
+                self._said = ""
                 self._counts_before = self.counts
                 self._agent = fresh
             return False
@@ -78,6 +88,12 @@ class SupervisedKeyAgent:
         with self._turn:
             self._closed = True
             self._agent.close()
+
+    def _say(self, error: GateError) -> None:
+        """Tell the operator once, and not every second, why the agent does not come back."""
+        if error.diagnostics() != self._said:
+            self._said = error.diagnostics()
+            _LOG.warning("key agent: %s", self._said)
 
     def _living(self) -> KeyAgent:
         with self._turn:

@@ -24,6 +24,7 @@ from pydantic import (
 from firmware_bridge.camera_source import means
 from firmware_bridge.errors import DeviceFault
 from gate.errors import ConfigError
+from gate.template.key_source import DEFAULT_TPM, KeySource
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -116,10 +117,37 @@ class CardSection(_Section):
     doc_type: str = "org.consentgate.staffpass.1"
 
 
-class KeysSection(_Section):
-    """Template-opening keys, newest first; old ones stay until their last card expires."""
+def _key_source(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return KeySource.parse(value)
+    except ConfigError as error:
+        raise ValueError(error.diagnostics()) from None
 
-    template_keys: Annotated[tuple[Path, ...], Field(min_length=1)]
+
+class KeysSection(_Section):
+    """Template-opening keys, newest first; old ones stay until their last card expires.
+
+    `template_keys`: each a PATH, credential:NAME, pkcs11:URI or tpm2:PATH, see docs/keys.md.
+    `passphrase_file`: PATH or credential:NAME; asked for at the terminal when it is not given.
+    """
+
+    template_keys: Annotated[
+        tuple[Annotated[KeySource, BeforeValidator(_key_source)], ...], Field(min_length=1)
+    ]
+    passphrase_file: Annotated[str, Field(min_length=1)] | None = None
+    tpm: Path = Path(DEFAULT_TPM)
+    token_dir: Path | None = None
+    module_environment: dict[Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")], str] = {}
+
+    def anchored(self, base: Path) -> KeysSection:
+        """Return the section with every relative path counted from `base`."""
+        passphrase = self.passphrase_file
+        if passphrase is not None and not passphrase.startswith("credential:"):
+            passphrase = str(base / passphrase)
+        keys = tuple(source.anchored(base) for source in self.template_keys)
+        return self.model_copy(update={"template_keys": keys, "passphrase_file": passphrase})
 
 
 class PolicySection(_Section):
@@ -131,10 +159,14 @@ class PolicySection(_Section):
 
 
 class LedgerSection(_Section):
-    """The log and the key that signs its checkpoints."""
+    """The log and the key that signs its checkpoints.
+
+    `keep_days`: older records are deleted, in whole tiles of 256; their hashes stay.
+    """
 
     path: Path
     signer: Path
+    keep_days: Annotated[int, Field(ge=30, le=36_500)] = 365
 
 
 class KioskSection(_Section):
@@ -232,6 +264,7 @@ def _anchored(settings: Settings, base: Path) -> Settings:
             elif isinstance(value, tuple) and value and isinstance(value[0], Path):
                 changes[key] = tuple(base / item for item in value)
         sections[name] = section.model_copy(update=changes)
+    sections["keys"] = sections["keys"].anchored(base)
     reader = sections["card"].reader
     socket_path = base / reader.removeprefix("socket:")
     sections["card"] = sections["card"].model_copy(update={"reader": f"socket:{socket_path}"})

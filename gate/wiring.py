@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from firmware_bridge.antenna import AntennaServer
@@ -26,6 +25,7 @@ from gate.console.live import LiveView
 from gate.deployment import DeploymentRecord, load_deployment
 from gate.errors import ConfigError, VerifierFault
 from gate.host_conditions import host_conditions
+from gate.key_plan import supervised
 from gate.key_supervision import SupervisedKeyAgent
 from gate.ledger import keys as ledger_keys
 from gate.ledger.checkpoint import Signer
@@ -40,7 +40,6 @@ from gate.policy import FaceMode, Policy, face_mode, load_policy
 from gate.settings import Settings
 from gate.signed_document import load_authority
 from gate.status_refresh import StatusRefresh
-from gate.template.agent_client import KeyAgent
 from gate.verifier.pool import VerifierPool
 from models.manifest import pack_spec
 from models.types import Zone
@@ -160,7 +159,7 @@ def assemble(
         status = StatusRefresh(
             settings.card.status_list, documents.trust, settings.gate.data_dir, utc_now()
         )
-        keys = SupervisedKeyAgent(partial(KeyAgent.start, settings.keys.template_keys))
+        keys = supervised(settings)
         stack.callback(keys.close)
         verifiers = verifiers_of(settings)
         verifiers.start()
@@ -251,10 +250,10 @@ def _purpose(policy: Policy) -> tuple[str, str]:
 
 
 def _refuse_demo_keys(settings: Settings, demo: bool) -> None:
+    # Not the template keys: only the key agent reads those, and it refuses a demo's itself.
     if demo:
         return
     named = (
-        *settings.keys.template_keys,
         settings.ledger.signer,
         settings.turnstile.key_file,
         settings.card.reader_key,

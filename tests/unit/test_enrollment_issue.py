@@ -101,7 +101,7 @@ def at_gate(site: Site, wallet: Wallet, now: datetime) -> VerifiedCard | Refused
 
 
 def opened(site: Site, card: VerifiedCard, consent_record: bytes) -> Template:
-    key = FileKey.load(load_settings(site.config_path, {}).keys.template_keys[0])
+    key = FileKey.load(load_settings(site.config_path, {}).keys.template_keys[0].path)
     assert card.sealed_template is not None
     assert card.template_aux is not None
     envelope = Envelope.decode(card.sealed_template)
@@ -113,7 +113,7 @@ def opened(site: Site, card: VerifiedCard, consent_record: bytes) -> Template:
 
 
 def pin_opens(site: Site, card: VerifiedCard, pin: str) -> bool:
-    key = FileKey.load(load_settings(site.config_path, {}).keys.template_keys[0])
+    key = FileKey.load(load_settings(site.config_path, {}).keys.template_keys[0].path)
     assert card.pin_verifier is not None
     envelope = Envelope.decode(card.pin_verifier)
     context = SealContext.for_pin(card.credential_id, card.expiry)

@@ -16,6 +16,7 @@ from enrollment.gate_config import Devices, gate_toml
 from enrollment.site_layout import Layout
 from gate.errors import ConfigError
 from gate.settings import NOT_SETTINGS, Settings, load_settings
+from gate.template.key_source import KeySource
 
 EXAMPLE = Path(__file__).parents[2] / "gate.example.toml"
 
@@ -42,7 +43,7 @@ def test_what_a_new_site_writes_is_accepted_with_absolute_paths(config: Path) ->
     assert settings.gate.data_dir == base / "data"
     assert settings.ledger.path == base / "data" / "ledger.db"
     assert settings.card.reader == f"socket:{base}/antenna.sock"
-    assert settings.keys.template_keys == (base / "template.key",)
+    assert settings.keys.template_keys == (KeySource.parse(str(base / "template.key")),)
     assert settings.turnstile.port == Path("/dev/serial/by-id/turnstile")
     assert settings.kiosk.host == "127.0.0.1"
 
@@ -80,7 +81,7 @@ def test_lists_are_separated_by_commas(config: Path) -> None:
         "GATE_CAMERA_ZONE": "0.1,0.2,0.9,1.0",
     }
     settings = load_settings(config, environ)
-    assert settings.keys.template_keys == (Path("/new.key"), Path("/old.key"))
+    assert settings.keys.template_keys == tuple(map(KeySource.parse, ("/new.key", "/old.key")))
     assert settings.camera.zone == (0.1, 0.2, 0.9, 1.0)
 
 
