@@ -63,7 +63,22 @@ class KeyAgentFault(GateError):
 
 
 class VerifierFault(GateError):
-    """No verifier was ready, or one broke its contract."""
+    """No verifier was ready, or one hung, died or broke its contract."""
+
+
+class NoVerifier(VerifierFault):
+    """None was ready in time, or none can be started."""
+
+
+class VerifierNotIsolated(NoVerifier):
+    """One came up without its walls, or with a thread of a library that must have none.
+
+    A gate in production mode does not start with such a verifier.
+    """
+
+
+class VerifierContractBroken(VerifierFault):
+    """One said more than it may, or something that is no answer."""
 
 
 class LedgerFault(GateError):

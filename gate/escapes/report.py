@@ -18,10 +18,10 @@ _REFUSALS = frozenset(
     errno.errorcode[number]
     for number in (
         *(errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS),
-        *(errno.EMFILE, errno.EFBIG, errno.EAGAIN),
+        *(errno.EMFILE, errno.EFBIG, errno.EAGAIN, errno.ETOOMANYREFS),
     )
 )
-"""How a wall answers: not allowed, no such call, too many, too large. EAGAIN: no more processes."""
+"""How a wall answers: not allowed, no such call, too many, too large."""
 _KILLED = "SIGSYS"
 
 

@@ -14,8 +14,8 @@ class DeathCertificate:
     under do not count (needs Linux 5.9, which tells how many filters there are).
     `landlock_abi` and `dumpable` cannot be seen from outside: the worker read them from the
     kernel and reported them with READY, before anything personal reached it. `bytes_in` counts
-    the job; the 32-byte key goes round the gate. `pages_left` is its resident memory when its
-    pipe had ended, -1 when nobody could tell.
+    the job; the 32-byte key goes round the gate. `pages_left` is its resident memory in
+    pages, once it was dead and before it was reaped; 65535 when nobody could tell.
     """
 
     exit_code: int

@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 
 from gate import sandbox
-from gate.errors import VerifierFault
+from gate.errors import NoVerifier, VerifierFault, VerifierNotIsolated
 from gate.verifier.run import VerifierRun
 
 LOAD_S = 60.0
@@ -34,6 +34,7 @@ _LOAD_FAULTS = {
     4: ("the verifier could not lock itself in", "run: apt install libseccomp2"),
     5: ("a library started a thread in the verifier", "reinstall with the locked dependencies"),
 }
+_NOT_ISOLATED = (4, 5)
 _LASTING = tuple(what for what, _ in _LOAD_FAULTS.values())
 
 
@@ -48,7 +49,7 @@ class VerifierPool:
     """
 
     def __init__(
-        self, pack: str, pack_dir: Path, spares: int = 1, *, load_s: float = LOAD_S
+        self, pack: str, pack_dir: Path, spares: int = 2, *, load_s: float = LOAD_S
     ) -> None:
         self._pack = pack
         self._pack_dir = pack_dir.absolute()
@@ -124,10 +125,10 @@ class VerifierPool:
 
     def _why_none(self) -> VerifierFault:
         if self._closing:
-            return VerifierFault("the verifier pool is closed")
+            return NoVerifier("the verifier pool is closed")
         if self._fault is not None:
-            return VerifierFault(self._fault.what, self._fault.advice)
-        return VerifierFault("no verifier was ready in time", "give the gate more CPU or spares")
+            return type(self._fault)(self._fault.what, self._fault.advice)
+        return NoVerifier("no verifier was ready in time", "give the gate more CPU or spares")
 
     def _refill(self) -> None:
         failures = 0
@@ -181,18 +182,19 @@ class VerifierPool:
         try:
             run = start_worker(self._pack, self._pack_dir)
         except OSError as error:
-            raise VerifierFault(f"no verifier can be started ({error.strerror})") from None
+            raise NoVerifier(f"no verifier can be started ({error.strerror})") from None
         end_s = time.monotonic() + self._load_s
         try:
             while not run.wait_ready(_POLL_MS):
                 if self._closing or time.monotonic() > end_s:
-                    raise VerifierFault(
+                    raise NoVerifier(
                         "a verifier did not become ready in time", "give the gate more CPU"
                     )
         except VerifierFault as fault:
             code = run.finish().exit_code
             what, advice = _LOAD_FAULTS.get(code, (fault.what, fault.advice))
-            raise VerifierFault(f"{what} (exit {code})", advice) from None
+            kind = VerifierNotIsolated if code in _NOT_ISOLATED else NoVerifier
+            raise kind(f"{what} (exit {code})", advice) from None
         return run
 
 

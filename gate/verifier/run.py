@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from gate.errors import ProtocolViolation, VerifierFault
+from gate.errors import ProtocolViolation, VerifierContractBroken, VerifierFault
 from gate.verifier.certificate import DeathCertificate
 from gate.verifier.job import Job
 from gate.verifier.locking import FILTERS
@@ -23,6 +23,8 @@ from models.types import Advice
 GRACE_MS = 500
 """How long a verifier may take from its verdict to its end."""
 _DRAIN_MAX = 1 << 16
+_DEATH_POLL_S = 0.001
+_PAGES_UNKNOWN = 65_535
 
 
 class VerifierRun:
@@ -45,13 +47,12 @@ class VerifierRun:
         self._guidance = 0
         self._threads = 0
         self._camera_on = False
-        self._verdict = False
         self._landlock_abi = 0
         self._dumpable = True
         self._began_s: float | None = None
         self._certificate: DeathCertificate | None = None
         self.ended = False
-        """Whether the kernel has closed the answer pipe: the process is dead or dying."""
+        """Whether the answer pipe has ended: nothing more can come."""
 
     @property
     def pid(self) -> int:
@@ -99,8 +100,11 @@ class VerifierRun:
     def next_answer(self, timeout_ms: int) -> Answer | None:
         """Return the next record, or None when none came within `timeout_ms`.
 
+        A verdict is returned only once its pipe has ended: nothing can follow it any more.
+
         Raises:
-            VerifierFault: it ended without a verdict, or broke its contract; it is killed then.
+            VerifierContractBroken: it said more than it may, or no record; it is killed then.
+            VerifierFault: it ended without a verdict, or lingered after it; it is killed then.
         """
         try:
             record = self._next_record(timeout_ms)
@@ -108,9 +112,11 @@ class VerifierRun:
                 return None
             answer = decode(record, self._nonce)
             self._check(answer)
+            if answer.kind is Kind.VERDICT:
+                self._check_last()
         except ProtocolViolation as broken:
             self.kill()
-            raise VerifierFault(broken.what) from None
+            raise VerifierContractBroken(broken.what) from None
         except VerifierFault:
             self.kill()
             raise
@@ -148,14 +154,15 @@ class VerifierRun:
             return self._certificate
         self.close_key_fd()
         self._close_job_fd()
-        if not self._drain(GRACE_MS):
+        # The end of the pipe is not the end of the process: it may close the one and linger.
+        if not (self._drain(GRACE_MS) and self._has_died(GRACE_MS)):
             self.kill()
             self._drain(GRACE_MS)
         # Dead, but not yet reaped: the kernel still answers for it.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        pages_left = _pages(self.pid)
         ended_s = time.monotonic()
         status = _status(self.pid)
-        pages_left = _pages(self.pid)
         # The gate may itself run under filters of its container, which its children inherit.
         filters = status.get("Seccomp_filters", 0) - _status(os.getpid()).get("Seccomp_filters", 0)
         core, file = (_limit(self.pid, r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE))
@@ -178,6 +185,15 @@ class VerifierRun:
         )
         return self._certificate
 
+    def _has_died(self, timeout_ms: int) -> bool:
+        """Wait for the death of the process, without reaping it."""
+        end_s = time.monotonic() + timeout_ms / 1000
+        while not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(_DEATH_POLL_S)
+        return True
+
     def _close_job_fd(self) -> None:
         fd, self._job_fd = self._job_fd, None
         if fd is not None:
@@ -191,6 +207,8 @@ class VerifierRun:
             chunk = os.read(self._result_fd, RECORD_BYTES - len(self._buffer))
             if chunk == b"":
                 self.ended = True
+                if self._buffer:
+                    raise VerifierContractBroken("the verifier tore a record")
                 raise VerifierFault("the verifier ended without a verdict")
             self._bytes_out += len(chunk)
             self._buffer += chunk
@@ -214,9 +232,16 @@ class VerifierRun:
                 ok = ok and answer.code in list(Advice)
             case Kind.VERDICT:
                 ok = begun and (self._camera_on or answer.code != Verdict.MATCH)
-        if not ok or self._verdict:
-            raise VerifierFault("the verifier said more than it may")
-        self._verdict = answer.kind is Kind.VERDICT
+        if not ok:
+            raise VerifierContractBroken("the verifier said more than it may")
+
+    def _check_last(self) -> None:
+        """Wait for the end of the pipe behind a verdict."""
+        said = self._bytes_out
+        if not self._drain(GRACE_MS):
+            raise VerifierFault("the verifier lingered after its verdict")
+        if self._bytes_out != said:
+            raise VerifierContractBroken("the verifier said more than it may")
 
     def _drain(self, timeout_ms: int) -> bool:
         """Read to end of file, counting. False: it still lives, or pours without end."""
@@ -244,11 +269,14 @@ def _status(pid: int) -> dict[str, int]:
 
 
 def _pages(pid: int) -> int:
-    """Return how many pages of memory a process still has; 0 once the kernel took all back."""
+    """Return how many pages of memory a process still has; 0 once the kernel took all back.
+
+    Unknown counts as very many.
+    """
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
-        return -1
+        return _PAGES_UNKNOWN
 
 
 def _limit(pid: int, which: int) -> int:

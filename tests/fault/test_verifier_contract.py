@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gate.errors import VerifierFault
+from gate.errors import VerifierContractBroken, VerifierFault
 from gate.template.context import SealContext
 from gate.verifier.job import Job
 from gate.verifier.pipeline import GUIDANCE_MAX
@@ -96,6 +96,7 @@ say(2); say(3, 3); say(3, 0); say(4, 1)
     ]
     certificate = run.finish()
     assert certificate.exit_code == 0
+    assert certificate.pages_left == 0
     assert certificate.bytes_out == 5 * 16
     assert certificate.bytes_in == len(JOB.encode())
     assert not certificate.is_clean(), "this child is in no sandbox, and the certificate says so"
@@ -125,8 +126,10 @@ BROKEN = {
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_contract_is_a_fault_and_ends_the_process(start: Start, body: str) -> None:
     run = begun(start, "read_job()\n" + body)
-    with pytest.raises(VerifierFault):
+    with pytest.raises(VerifierFault) as fault:
         last_word(run)
+    died = body in (BROKEN["silent death"], BROKEN["death by signal"])
+    assert isinstance(fault.value, VerifierContractBroken) is not died
     run.finish()
     with pytest.raises(ProcessLookupError):
         os.kill(run.pid, 0)
@@ -140,23 +143,37 @@ def test_a_verifier_that_hangs_is_a_timeout_and_then_killed(start: Start) -> Non
     assert run.finish().exit_code == -signal.SIGKILL
 
 
-def test_one_that_lingers_after_its_verdict_is_killed(start: Start) -> None:
+def test_one_that_lingers_after_its_verdict_gave_none(start: Start) -> None:
     run = begun(start, "signal.signal(15, signal.SIG_IGN); read_job(); say(4, 3); time.sleep(1000)")
-    answer = run.next_answer(10_000)
-    assert answer is not None
-    assert answer.code == Verdict.NO_FACE
+    with pytest.raises(VerifierFault, match="lingered") as fault:
+        run.next_answer(10_000)
+    assert not isinstance(fault.value, VerifierContractBroken)
     assert run.finish().exit_code == -signal.SIGKILL
 
 
-def test_bytes_after_the_verdict_show_in_the_certificate(start: Start) -> None:
-    run = begun(start, "read_job(); say(4, 3); os.write(result, bytes(1000))")
+def test_one_that_ends_its_pipe_and_lingers_is_killed(start: Start) -> None:
+    run = begun(start, "read_job(); say(4, 3); os.close(result); time.sleep(1000)")
+    answer = run.next_answer(10_000)
+    assert answer is not None
+    assert answer.code == Verdict.NO_FACE
+    certificate = run.finish()
+    assert certificate.exit_code == -signal.SIGKILL
+    assert certificate.pages_left == 0
+
+
+@pytest.mark.parametrize("more", ["say(4, 2)", "say(3, 1)", "os.write(result, bytes(1000))"])
+def test_a_verdict_with_more_behind_it_is_none(start: Start, more: str) -> None:
+    run = begun(start, f"read_job(); say(2); say(4, 3); {more}")
     assert run.next_answer(10_000) is not None
-    assert run.finish().bytes_out == 16 + 16 + 1000
+    with pytest.raises(VerifierContractBroken, match="more than it may"):
+        run.next_answer(10_000)
+    assert run.finish().bytes_out > 3 * 16
 
 
 def test_one_that_pours_without_end_is_killed(start: Start) -> None:
     run = begun(start, "read_job(); say(4, 3)\nwhile True: os.write(result, bytes(4096))")
-    assert run.next_answer(10_000) is not None
+    with pytest.raises(VerifierContractBroken):
+        run.next_answer(10_000)
     assert run.finish().exit_code == -signal.SIGKILL
 
 

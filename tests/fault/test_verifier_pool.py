@@ -58,7 +58,7 @@ needs_photos = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[VerifierPool]:
-    pool = VerifierPool(PACK, PACK_DIR)
+    pool = VerifierPool(PACK, PACK_DIR, spares=1)
     pool.start()
     pool.wait_ready(WAIT_S)
     yield pool
@@ -328,7 +328,7 @@ def test_a_pack_that_does_not_load_says_so(tmp_path: Path) -> None:
 
 
 def test_a_closed_pool_gives_nothing_and_leaves_nobody() -> None:
-    pool = VerifierPool(PACK, PACK_DIR)
+    pool = VerifierPool(PACK, PACK_DIR, spares=1)
     pool.start()
     pool.wait_ready(WAIT_S)
     (spare,) = pool._spares
