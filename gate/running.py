@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from gate.console.deps import ConsoleDeps
 from gate.console.serve import serve
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
+from gate.ledger.retention import Retention
 from gate.ledger.verify.proofs import parse_vkey
 from gate.settings import load_settings
 from gate.wiring import assemble
@@ -51,6 +54,10 @@ def run_until_signal(config: Path) -> ExitCode:
             settings.gate.mode == "demo",
         )
         with serve(create_app(deps), settings.kiosk.host, settings.kiosk.port) as pages:
+            retention = Retention(
+                gate.ledger, settings.ledger.keep_days, lambda: datetime.now(UTC), time.monotonic
+            )
+            retention.prune_when_due()
             lane = threading.Thread(target=gate.runner.run, name="lane", daemon=True)
             lane.start()
             say.print(f"gate {settings.gate.id} runs; kiosk {pages.url}/kiosk", soft_wrap=True)
@@ -59,7 +66,7 @@ def run_until_signal(config: Path) -> ExitCode:
                 soft_wrap=True,
             )
             while not ended.wait(0.5) and lane.is_alive():
-                pass
+                retention.prune_when_due()
             crashed = not ended.is_set()
             gate.runner.stop()
             lane.join(timeout=20.0)

@@ -11,8 +11,8 @@ from gate.ledger.verify.report import Problems
 
 _CARDS_MAX: Final = 65_535
 _BETWEEN_RUNS: Final = frozenset({"started", "enrolled", "pruned"})
-_DAY_BATCHES: Final = 100
-"""Quarters of an hour in the longest day: the one on which summer time ends."""
+_DAY_BATCHES: Final = 96
+"""Quarters of an hour in a day: no key names cards for longer."""
 _STEPS_BACK_APART: Final = 1000
 """How many records stand between two corrections of a clock that deserves the name."""
 
@@ -39,7 +39,8 @@ class Order:
     cut: bool = False
     """Whether the grant of the next movement may have been pruned."""
     unseen: int = 0
-    """How many cards may have been named for the first time in records that are missing."""
+    """How many cards pruned records may have named. A gap adds none: a number that no record
+    names is not used up."""
     stepped_back: int | None = None
     """Where the clock last went back in this run of the gate."""
     pruned_below: int = 0
@@ -115,8 +116,8 @@ class Order:
         skipped = card - self.cards - 1
         if skipped > self.unseen:
             self.problems.add(9, f"decision {place} names card {card} after only {self.cards}")
-        if skipped > 0:
-            self.unseen = max(0, self.unseen - skipped)
+        elif skipped > 0:
+            self.unseen -= skipped
         self.cards = max(self.cards, card)
         if self.key_batch is None:
             self.key_batch = self.batch
@@ -153,7 +154,6 @@ class Order:
     def _missed(self, _place: int, record: Mapping[str, Any]) -> None:
         # The movement could not be written; the gate says so instead.
         self.counts["records_missed"] += record["records"]
-        self.unseen = min(_CARDS_MAX, self.unseen + record["records"])
         self.gap = True
         self.keys_out.clear()
         self._abandon()
