@@ -13,5 +13,7 @@ LINES: dict[FaultCode, str] = {
     "look at the host when it happens often",
     FaultCode.VERIFIER_KILLED: "a verifier ended without a verdict; it is replaced, "
     "look at the host's memory when it happens often",
+    FaultCode.VERIFIER_CONTRACT: "a verifier said more than it may; nobody was let in by it: "
+    "run gate self-test and gate models verify, and find out why before the face lane goes on",
 }
 """The turnstile's line speaks for itself (firmware_bridge.osdp_bus), and so does the log."""
