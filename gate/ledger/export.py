@@ -1,8 +1,8 @@
 """A log as plain files for an auditor, written whole or not at all.
 
-Files: `entries.jsonl` (one canonical record a line), `checkpoint` (the newest signed note),
-`checkpoints.jsonl` (all signed notes, oldest first, each as one JSON string), `vkey`,
-`README.txt` (how to verify, Korean and English).
+`checkpoint` and `tile/` are C2SP tlog-tiles, as any tool of that format reads them. For people:
+`entries.jsonl` (one canonical record a line), `checkpoints.jsonl` (all signed notes, oldest first,
+each as one JSON string), `vkey`, `README.txt` (how to verify, Korean and English).
 """
 
 from __future__ import annotations
@@ -10,62 +10,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
-from urllib.parse import quote
+from typing import Final
 
 from gate.errors import LedgerFault
+from gate.ledger.export_readme import README
+from gate.ledger.merkle import root_of
+from gate.ledger.reading import LogView, reading
+from gate.ledger.tiles import WIDTH, TileName, bundle
 from gate.whole_file import PUBLIC
 
-README = """\
-이 폴더는 한 출입 게이트의 전체 기록입니다
-==========================================
-이 안에는 이름, 얼굴, 카드 번호, 점수, 정확한 시각이 없습니다. 시각은 15분 단위 번호(batch)뿐입니다.
-
-파일
-  entries.jsonl      한 줄에 기록 하나. 줄 바꿈을 뺀 바이트가 머클 트리의 잎입니다.
-  checkpoint         서명된 최신 체크포인트: 출처, 기록 수, 루트, 서명
-  checkpoints.jsonl  지금까지의 체크포인트(오래된 것부터, 한 줄에 JSON 문자열 하나)
-  vkey               게이트의 공개 검증 키
-
-확인 방법
-  1. vkey를 이 폴더가 아닌 곳(투명성 페이지, 현장 안내문)에서 받은 키와 비교하십시오.
-  2. gate ledger verify 이 폴더 --vkey "키"
-  3. 우리 프로그램을 믿지 않아도 됩니다. checkpoint는 C2SP signed-note(Ed25519) 형식이고,
-     루트는 RFC 9162 2.1.1의 머클 해시입니다. Go의 golang.org/x/mod/sumdb/note 와 tlog,
-     또는 다른 투명성 로그 도구로 직접 확인할 수 있습니다.
-  4. 전에 받아 둔 checkpoint가 있으면 함께 넣으십시오. 기록이 잘리거나 바뀌었는지 알 수 있습니다.
-     gate ledger verify 이 폴더 --vkey "키" --kept 보관한_checkpoint (여러 번 쓸 수 있습니다)
-     로그 하나만으로는 두 가지 역사를 보여 주는 속임수를 알 수 없습니다.
-  5. 이번 checkpoint를 안전한 곳에 보관하십시오.
-
-This folder is the whole log of one entry gate
-==============================================
-It holds no name, face, card number, score or exact time: only a quarter-of-an-hour number (batch).
-
-Files
-  entries.jsonl      one record a line; its bytes without the line feed are a leaf of the tree
-  checkpoint         the newest signed checkpoint: origin, number of records, root, signature
-  checkpoints.jsonl  the checkpoints so far (oldest first, one JSON string a line)
-  vkey               the gate's public verifier key
-
-How to verify
-  1. Compare vkey with the key you got elsewhere (transparency page, sign at the site).
-  2. gate ledger verify THIS_FOLDER --vkey "KEY"
-  3. You need not trust our program. checkpoint is a C2SP signed-note (Ed25519), the root is the
-     Merkle tree hash of RFC 9162 section 2.1.1. Go's golang.org/x/mod/sumdb/note and tlog, or
-     any other transparency-log tool, can check them.
-  4. Add the checkpoints you kept from before: they show a log that was cut or rewritten. A log
-     alone cannot show that it tells two people two histories.
-     gate ledger verify THIS_FOLDER --vkey "KEY" --kept KEPT_CHECKPOINT (may be repeated)
-  5. Keep this checkpoint in a safe place.
-"""
+Progress = Callable[[int, int], None]
+"""Called now and then with the number of entries written and the number of all."""
+_PRUNED_LINE: Final = b"\n"
+"""In entries.jsonl, for a record whose body was deleted."""
 
 
-def export(path: Path, folder: Path) -> int:
+def export(path: Path, folder: Path, progress: Progress | None = None) -> int:
     """Write the log as it is at this moment into a new folder; return its number of entries.
 
     Works while the gate writes. It does not judge the log: that is `gate.ledger.verify`'s work.
@@ -73,6 +36,7 @@ def export(path: Path, folder: Path) -> int:
     Args:
         path: the log file.
         folder: must not exist, or be empty.
+        progress: told how far it is.
 
     Raises:
         LedgerFault: the log cannot be read, or the folder cannot be written or is not empty.
@@ -86,13 +50,12 @@ def export(path: Path, folder: Path) -> int:
     except OSError as error:
         raise _cannot_write(folder, error) from None
     try:
-        size = _write(path, partial)
-        partial.chmod(0o755)
+        with reading(path) as log:
+            size = _write(log, partial, progress or (lambda _done, _all: None))
+        _settle(partial)
         # On POSIX this replaces an empty folder and refuses any other.
         partial.rename(folder.resolve())
         _sync(parent)
-    except sqlite3.Error:
-        raise LedgerFault(f"cannot read the log {path}", "run as the gate's user") from None
     except OSError as error:
         raise _cannot_write(folder, error) from None
     finally:
@@ -100,37 +63,81 @@ def export(path: Path, folder: Path) -> int:
     return size
 
 
-def _write(path: Path, partial: Path) -> int:
-    at_rest = not path.with_name(path.name + "-wal").exists()
-    uri = f"file:{quote(str(path.resolve()))}?{'immutable=1' if at_rest else 'mode=ro'}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-        db.execute("BEGIN")
-        size = 0
-        with (partial / "entries.jsonl").open("wb") as file:
-            for (body,) in db.execute("SELECT body FROM entries ORDER BY seq"):
-                file.write(body + b"\n")
-                size += 1
-            _flush(file)
-        notes = [note for (note,) in db.execute("SELECT note FROM checkpoints ORDER BY size")]
-        (vkey,) = db.execute("SELECT vkey FROM log").fetchone()
-    lines = "".join(json.dumps(note) + "\n" for note in notes)
+def _write(log: LogView, partial: Path, progress: Progress) -> int:
+    size, notes = log.size(), [note for _, note in log.notes()]
+    tiles = _TileWriter(partial / "tile")
+    with (partial / "entries.jsonl").open("wb") as lines:
+        for first in range(0, size, WIDTH):
+            rows = list(log.entries(first, min(first + WIDTH, size)))
+            if len(rows) != min(WIDTH, size - first):
+                raise LedgerFault("the log has a gap", "verify it")
+            lines.writelines(_PRUNED_LINE if body is None else body + b"\n" for body, _ in rows)
+            bodies = [body for body, _ in rows if body is not None]
+            if len(bodies) == len(rows):
+                tiles.put(TileName(None, first // WIDTH, len(rows)), bundle(bodies))
+            tiles.add(0, first // WIDTH, [leaf for _, leaf in rows])
+            progress(first + len(rows), size)
+    tiles.end()
     for name, text in {
-        "checkpoints.jsonl": lines,
+        "checkpoints.jsonl": "".join(json.dumps(note) + "\n" for note in notes),
         "checkpoint": notes[-1] if notes else "",
-        "vkey": vkey + "\n",
+        "vkey": log.vkey() + "\n",
         "README.txt": README,
     }.items():
-        with (partial / name).open("wb") as file:
-            file.write(text.encode())
-            _flush(file)
-    _sync(partial)
+        (partial / name).write_bytes(text.encode())
     return size
 
 
-def _flush(file: IO[bytes]) -> None:
-    os.fchmod(file.fileno(), PUBLIC)
-    file.flush()
-    os.fsync(file.fileno())
+class _TileWriter:
+    """Writes hash tiles while leaves come in; each full tile adds one hash to the level above."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: list[list[bytes]] = []
+        """The hashes of each level above 0 that fill no tile yet."""
+        self._numbers: list[int] = []
+
+    def add(self, level: int, number: int, hashes: list[bytes]) -> None:
+        """Write one tile of a level, and above it what it completes."""
+        self.put(TileName(level, number, len(hashes)), b"".join(hashes))
+        if len(hashes) < WIDTH:
+            return
+        if len(self._open) == level:
+            self._open.append([])
+            self._numbers.append(0)
+        above = self._open[level]
+        above.append(root_of(hashes))
+        if len(above) == WIDTH:
+            self.add(level + 1, self._numbers[level], above.copy())
+            above.clear()
+            self._numbers[level] += 1
+
+    def end(self) -> None:
+        """Write the partial tiles of the levels above 0."""
+        for level, hashes in enumerate(self._open):
+            if hashes:
+                name = TileName(level + 1, self._numbers[level], len(hashes))
+                self.put(name, b"".join(hashes))
+
+    def put(self, name: TileName, content: bytes) -> None:
+        """Write one file."""
+        place = self._folder / name.path()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def _settle(partial: Path) -> None:
+    """Make everything readable to all and durable, whatever the umask is."""
+    for here, _, names in os.walk(partial, topdown=False):
+        for name in names:
+            descriptor = os.open(Path(here) / name, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fchmod(descriptor, PUBLIC)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        Path(here).chmod(0o755)
+        _sync(Path(here))
 
 
 def _sync(folder: Path) -> None:

@@ -14,9 +14,19 @@ import pytest
 
 from firmware_bridge.ports import Crossing, OpenResult
 from gate.ledger.checkpoint import generate
-from gate.ledger.record import Decided, Mode, Moved, Pack, Started, Stopped
+from gate.ledger.record import (
+    Decided,
+    KeyPurpose,
+    KeyUsed,
+    Mode,
+    Moved,
+    Pack,
+    Started,
+    Stopped,
+)
 from gate.ledger.store import Ledger
 from gate.passage.decision import Deny, DenyReason, Grant, Lane
+from gate.template.outcome import KeyOutcome
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("GATE_")} | {
@@ -46,7 +56,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with closing(Ledger.open(path, signer, signer.name)) as ledger:
         for record in (
             Started(Mode.DEMO, Pack.BOOTSTRAP, "ab" * 32, sandbox_ok=True, key_agent_ok=True),
-            Decided.of(Grant(Lane.FACE)),
+            KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED),
+            Decided.of(Grant(Lane.FACE), card=1),
             Moved(OpenResult.OPENED, Crossing.ONE),
             Decided.of(Deny(DenyReason.CARD_EXPIRED)),
             Stopped(clean=True),
@@ -130,7 +141,7 @@ def test_a_log_that_verifies(log: tuple[Path, str], tmp_path: Path) -> None:
     path, vkey = log
     done = run("gate", "ledger", "verify", path, "--vkey", vkey)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("VERIFIED: 5 records, root ")
+    assert done.stdout.startswith("VERIFIED: 6 records, root ")
     (tmp_path / "vkey").write_text(vkey + "\n")
     done = run("gate", "ledger", "verify", path, "--vkey", tmp_path / "vkey", "--json")
     found = json.loads(done.stdout)

@@ -415,6 +415,7 @@ def test_an_export_is_whole_or_absent(path: Path, tmp_path: Path) -> None:
         "checkpoint",
         "checkpoints.jsonl",
         "entries.jsonl",
+        "tile",
         "vkey",
     ]
     assert "전체 기록" in (folder / "README.txt").read_text(encoding="utf-8")

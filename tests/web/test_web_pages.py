@@ -356,11 +356,12 @@ def test_the_download_verifies_offline_and_is_the_same_each_time(
         assert all(item.name.startswith("gate-log/") and item.isreg() for item in tar)
         assert {(item.uid, item.gid, item.mtime) for item in tar} == {(0, 0, 0)}
         folder = tmp_path / "far away" / "gate-log"
-        folder.mkdir(parents=True)
         for item in tar:  # by hand: the safe `filter` came only with Python 3.11.4
             content = tar.extractfile(item)
             assert content is not None
-            (folder / Path(item.name).name).write_bytes(content.read())
+            place = folder.parent / item.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.read())
     report = verify_export(folder, site.vkey)
     assert (report.ok, report.size) == (True, 3)
     assert f"gate ledger verify gate-log --vkey {site.vkey}" in site.get("/audit")[1]

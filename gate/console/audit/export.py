@@ -26,8 +26,9 @@ def export_tar(ledger: Path) -> IO[bytes]:
         packed = tempfile.TemporaryFile(suffix=".tar")  # noqa: SIM115 -- handed to the caller
         try:
             with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for item in sorted(folder.iterdir()):
-                    tar.add(item, f"{FOLDER}/{item.name}", recursive=False, filter=_plain)
+                for item in sorted(filter(Path.is_file, folder.rglob("*"))):
+                    name = f"{FOLDER}/{item.relative_to(folder)}"
+                    tar.add(item, name, recursive=False, filter=_plain)
             packed.seek(0)
         except BaseException:
             packed.close()

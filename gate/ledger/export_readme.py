@@ -1,0 +1,45 @@
+"""What stands in README.txt of an export. Korean and English."""
+
+README = """\
+이 폴더는 한 출입 게이트의 전체 기록입니다
+==========================================
+이 안에는 이름, 얼굴, 카드 번호, 점수, 정확한 시각이 없습니다. 시각은 15분 단위 번호(batch)뿐입니다.
+
+파일
+  entries.jsonl      한 줄에 기록 하나. 줄 바꿈을 뺀 바이트가 머클 트리의 잎입니다.
+  checkpoint         서명된 최신 체크포인트: 출처, 기록 수, 루트, 서명
+  checkpoints.jsonl  지금까지의 체크포인트(오래된 것부터, 한 줄에 JSON 문자열 하나)
+  vkey               게이트의 공개 검증 키
+
+확인 방법
+  1. vkey를 이 폴더가 아닌 곳(투명성 페이지, 현장 안내문)에서 받은 키와 비교하십시오.
+  2. gate ledger verify 이 폴더 --vkey "키"
+  3. 우리 프로그램을 믿지 않아도 됩니다. checkpoint는 C2SP signed-note(Ed25519) 형식이고,
+     루트는 RFC 9162 2.1.1의 머클 해시입니다. Go의 golang.org/x/mod/sumdb/note 와 tlog,
+     또는 다른 투명성 로그 도구로 직접 확인할 수 있습니다.
+  4. 전에 받아 둔 checkpoint가 있으면 함께 넣으십시오. 기록이 잘리거나 바뀌었는지 알 수 있습니다.
+     gate ledger verify 이 폴더 --vkey "키" --kept 보관한_checkpoint (여러 번 쓸 수 있습니다)
+     로그 하나만으로는 두 가지 역사를 보여 주는 속임수를 알 수 없습니다.
+  5. 이번 checkpoint를 안전한 곳에 보관하십시오.
+
+This folder is the whole log of one entry gate
+==============================================
+It holds no name, face, card number, score or exact time: only a quarter-of-an-hour number (batch).
+
+Files
+  entries.jsonl      one record a line; its bytes without the line feed are a leaf of the tree
+  checkpoint         the newest signed checkpoint: origin, number of records, root, signature
+  checkpoints.jsonl  the checkpoints so far (oldest first, one JSON string a line)
+  vkey               the gate's public verifier key
+
+How to verify
+  1. Compare vkey with the key you got elsewhere (transparency page, sign at the site).
+  2. gate ledger verify THIS_FOLDER --vkey "KEY"
+  3. You need not trust our program. checkpoint is a C2SP signed-note (Ed25519), the root is the
+     Merkle tree hash of RFC 9162 section 2.1.1. Go's golang.org/x/mod/sumdb/note and tlog, or
+     any other transparency-log tool, can check them.
+  4. Add the checkpoints you kept from before: they show a log that was cut or rewritten. A log
+     alone cannot show that it tells two people two histories.
+     gate ledger verify THIS_FOLDER --vkey "KEY" --kept KEPT_CHECKPOINT (may be repeated)
+  5. Keep this checkpoint in a safe place.
+"""
