@@ -60,7 +60,7 @@ class ModelsSection(_Section):
 
     pack: Literal["bootstrap", "edge"]
     dir: Path
-    spares: Annotated[int, Field(ge=1, le=4)] = 1
+    spares: Annotated[int, Field(ge=1, le=4)] = 2
 
 
 class CameraSection(_Section):
