@@ -10,6 +10,7 @@ import typer
 
 from gate.cli_ledger import ledger_app
 from gate.cli_options import Json, VKey, vkey_text
+from gate.cli_selftest import self_test_command
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
+app.command(name="self-test")(self_test_command)
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The gate's TOML file; see gate.example.toml.")
