@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
+from gate.ledger import keys
 from gate.ledger.export import export
+from gate.ledger.retention import prune_older
+from gate.ledger.store import Ledger
 from gate.ledger.verify import verify_export, verify_store
 
 PROBLEMS_SHOWN = 5
@@ -19,7 +25,14 @@ PROBLEMS_SHOWN = 5
 _NOTE_BYTES_MAX = 64 * 1024
 
 
-def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -> ExitCode:
+def verify(
+    path: Path,
+    vkey: str,
+    *,
+    as_json: bool,
+    kept: Sequence[Path] = (),
+    policies: Sequence[Path] = (),
+) -> ExitCode:
     """Verify a log file or an export; print what was found.
 
     Args:
@@ -27,15 +40,17 @@ def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -
         vkey: the verifier key.
         as_json: print the result for machines.
         kept: files that each hold one signed checkpoint of this log, kept from before.
+        policies: every policy that was published for this gate; any other is a problem then.
 
     Raises:
-        ConfigError: there is nothing at `path`, or a kept checkpoint cannot be read.
+        ConfigError: there is nothing at `path`, or a kept checkpoint or policy cannot be read.
     """
     if not path.exists():
         raise ConfigError(f"{path} does not exist", "name a log file or an export folder")
     notes = [_note(file) for file in kept]
     check = verify_export if path.is_dir() else verify_store
-    report = check(path, vkey, notes)
+    known = {_sha256(file): file for file in policies}
+    report = check(path, vkey, notes, policies=known.keys(), now=datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return ExitCode.OK if report.ok else ExitCode.NO
@@ -44,6 +59,9 @@ def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -
     for file, fits in zip(kept, report.kept, strict=True):
         answer = "this log continues it" if fits else "NOT of this log"
         typer.echo(f"  kept checkpoint {file}: {answer}")
+    for policy in dict.fromkeys(report.policies):
+        where = known.get(policy, "none of those given" if known else "compare it; see --policy")
+        typer.echo(f"  policy {policy}: {where}")
     for problem in report.problems[:PROBLEMS_SHOWN]:
         typer.echo(f"  problem: {problem}")
     if len(report.problems) > PROBLEMS_SHOWN:
@@ -51,6 +69,46 @@ def verify(path: Path, vkey: str, *, as_json: bool, kept: Sequence[Path] = ()) -
     for name, count in sorted(report.counts.items()):
         typer.echo(f"  {name:<28} {count}")
     return ExitCode.OK if report.ok else ExitCode.NO
+
+
+def prune(
+    path: Path,
+    signer: Path,
+    keep_days: int,
+    *,
+    as_json: bool,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> ExitCode:
+    """Delete the old records of a log that no gate writes at the moment; print how many.
+
+    Raises:
+        ConfigError: there is no log at `path`, or its key cannot be read.
+        LedgerFault: a gate writes it, or it cannot be written.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a log file", "name the file that [ledger] path names")
+    key = keys.load(signer)
+    with closing(Ledger.open(path, key, key.name)) as ledger:
+        deleted = prune_older(ledger, keep_days, now())
+        below, size, traces = ledger.pruned_below(), ledger.size(), ledger.traces_left()
+    if as_json:
+        found = {"deleted": deleted, "pruned_below": below, "size": size, "traces_left": traces}
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        typer.echo(f"{deleted} records older than {keep_days} days deleted; {size - below} kept")
+    if traces:
+        typer.echo("somebody reads the log: the old bytes go when it is next opened", err=True)
+    return ExitCode.NO if traces else ExitCode.OK
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"the policy {file} cannot be read: {error.strerror}",
+            "name the signed file that was published",
+        ) from None
 
 
 def _note(file: Path) -> str:

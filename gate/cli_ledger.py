@@ -26,6 +26,14 @@ def ledger_verify(
             "export). May be repeated.",
         ),
     ] = None,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--policy",
+            help="A policy that was published for this gate. May be repeated; once given, a "
+            "record that names any other policy is a problem.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> ExitCode:
     """Check a log without trusting the gate that wrote it; shares no code with the writer.
@@ -35,7 +43,7 @@ def ledger_verify(
     """
     from gate.auditing import verify
 
-    return verify(path, vkey_text(vkey), as_json=as_json, kept=kept or ())
+    return verify(path, vkey_text(vkey), as_json=as_json, kept=kept or (), policies=policy or ())
 
 
 @ledger_app.command(name="export")
@@ -50,3 +58,23 @@ def ledger_export(
     export_to(path, folder)
     typer.echo(folder)
     return ExitCode.OK
+
+
+@ledger_app.command(name="prune")
+@ends_with_code("gate")
+def ledger_prune(
+    path: Annotated[Path, typer.Argument(help="The log file of a gate that is stopped.")],
+    signer: Annotated[Path, typer.Option("--signer", help="The log's key ([ledger] signer).")],
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", min=30, help="Records older than this are deleted.")
+    ] = 365,
+    as_json: Json = False,
+) -> ExitCode:
+    """Delete the oldest records, 256 at a time; their hashes stay, so the log still verifies.
+
+    A gate that runs does this by itself once a day ([ledger] keep_days). How long records must be
+    kept, and how long they may be, is for the site to decide by its law.
+    """
+    from gate.auditing import prune
+
+    return prune(path, signer, keep_days, as_json=as_json)
