@@ -24,6 +24,7 @@ from pydantic import (
 from firmware_bridge.camera_source import means
 from firmware_bridge.errors import DeviceFault
 from gate.errors import ConfigError
+from gate.ledger.witness_site import parse_sites
 from gate.template.key_source import DEFAULT_TPM, KeySource
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -167,6 +168,17 @@ class LedgerSection(_Section):
     path: Path
     signer: Path
     keep_days: Annotated[int, Field(ge=30, le=36_500)] = 365
+    witnesses: tuple[str, ...] = ()
+    """Who co-signs checkpoints: `VKEY URL`, or `VKEY` for a witness that signs offline."""
+
+    @field_validator("witnesses")
+    @classmethod
+    def _are_witnesses(cls, witnesses: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_sites(witnesses)
+        except ConfigError as fault:
+            raise ValueError(fault.diagnostics()) from None
+        return witnesses
 
 
 class KioskSection(_Section):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from gate.errors import ConfigError, LedgerFault
+from gate.ledger.checkpoint import ED25519
 from gate.ledger.signed_note import (
     SEED_BYTES,
     NoteKey,
@@ -79,6 +80,13 @@ class WitnessKey:
         if None in times:
             return None
         return max((at for at in times if at is not None), default=None)
+
+    @staticmethod
+    def time_of(line: SignatureLine) -> int | None:
+        """Return the time that a line says, not verified; None when it is no co-signature."""
+        if len(line.signature) != _SIGNATURE.size:
+            return None
+        return int(_SIGNATURE.unpack(line.signature)[0])
 
     def _verified_at(self, text: str, line: SignatureLine) -> int | None:
         if len(line.signature) != _SIGNATURE.size:
@@ -170,6 +178,22 @@ def parse_witness_vkey(vkey: str) -> WitnessKey:
             "copy the line that the witness's operator published (key type 0x04, Ed25519)",
         )
     return WitnessKey(key)
+
+
+def with_one_cosignature(note: str, vkey: str, witness: WitnessKey) -> str:
+    """Return the note with one line of the log's key and the newest valid one of the witness.
+
+    Raises:
+        LedgerFault: not a signed note, or this witness did not co-sign it.
+    """
+    text, _ = split(note)
+    log = parse_vkey(vkey, ED25519)
+    own = log.lines(note)[:1] if log else []
+    at = witness.cosigned_at(note)
+    lines = [line for line in witness.key.lines(note) if witness.time_of(line) == at]
+    if at is None or not own:
+        raise LedgerFault("a checkpoint is not co-signed by this witness")
+    return f"{text}\n{own[0].text()}{lines[0].text()}"
 
 
 def merged(notes: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The log's signing key as a file: one line of text (note key), mode 0600."""
+"""Signing keys as files: one line of text (note key), mode 0600."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from gate.ledger.checkpoint import Signer, parse_skey
 
 
 def save(signer: Signer, path: Path) -> None:
-    """Write a new key file, never over another one.
+    """Write a new key file of a log, never over another one.
+
+    Raises:
+        ConfigError: the file exists or cannot be written.
+    """
+    write_secret(signer.skey(), path, "a log")
+
+
+def write_secret(skey: str, path: Path, whose: str) -> None:
+    """Write the secret text form of a key of a log or of a witness into a new file.
 
     Raises:
         ConfigError: the file exists or cannot be written.
@@ -20,14 +29,14 @@ def save(signer: Signer, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise ConfigError(
-            f"{path} exists", "a log keeps its key; choose another file for another log"
+            f"{path} exists", f"{whose} keeps its key; choose another file for another one"
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot create {path}: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(signer.skey() + "\n")
+            file.write(skey + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -36,21 +45,28 @@ def save(signer: Signer, path: Path) -> None:
 
 
 def load(path: Path) -> Signer:
-    """Read a key file.
+    """Read the key file of a log.
 
     Raises:
         ConfigError: absent, open to other users, or not a key.
+    """
+    return parse_skey(read_secret(path, "log", "check [ledger] signer"))
+
+
+def read_secret(path: Path, whose: str, advice: str) -> str:
+    """Return the text of a key file.
+
+    Raises:
+        ConfigError: absent, open to other users, or not text.
     """
     try:
         with path.open(encoding="ascii") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(1024)
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the log key {path}: {error.strerror}", "check [ledger] key"
-        ) from None
+        raise ConfigError(f"cannot read the {whose} key {path}: {error.strerror}", advice) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not a log key") from None
+        raise ConfigError(f"{path} is not a {whose} key") from None
     if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"other users can open the log key {path}", f"chmod 600 {path}")
-    return parse_skey(text)
+        raise ConfigError(f"other users can open the {whose} key {path}", f"chmod 600 {path}")
+    return text
