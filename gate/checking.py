@@ -8,10 +8,9 @@ from pathlib import Path
 from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.host_conditions import host_conditions
-from gate.key_plan import ask_at_terminal, plan_of
+from gate.key_plan import plan_of, self_tested
 from gate.settings import Settings, load_settings
 from gate.status_refresh import newest_seen
-from gate.template.agent_client import KeyAgent
 from gate.wiring import load_documents
 
 
@@ -44,10 +43,8 @@ def check(config: Path) -> list[tuple[str, str]]:
 
 
 def _keys_line(settings: Settings) -> str:
-    """Start a key agent, which tries each key and refuses what it cannot use, and end it again."""
-    agent = KeyAgent.start(plan_of(settings), ask=ask_at_terminal)
-    agent.close()
-    return ", ".join(f"{key.kid.hex()} ({key.kind.value})" for key in agent.keys)
+    held = self_tested(plan_of(settings))
+    return ", ".join(f"{key.kid.hex()} ({key.kind.value})" for key in held)
 
 
 def _status_line(settings: Settings, trust: Trust, now: datetime) -> str:

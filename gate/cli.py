@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gate.cli_keys import keys_app
 from gate.cli_ledger import ledger_app
 from gate.cli_options import Json, VKey, vkey_text
 from gate.cli_selftest import self_test_command
@@ -26,6 +27,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify,
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
 app.command(name="self-test")(self_test_command)
+app.add_typer(keys_app, name="keys")
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The gate's TOML file; see gate.example.toml.")

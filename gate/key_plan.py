@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gate.key_supervision import SupervisedKeyAgent
 from gate.settings import Settings
-from gate.template.agent_client import KeyAgent
+from gate.template.agent_client import HeldKey, KeyAgent
 from gate.template.key_source import KeyPlan
 
 
@@ -36,6 +36,18 @@ def ask_at_terminal(what: str) -> str | None:
     if not sys.stdin.isatty():
         return None
     return getpass.getpass(f"passphrase or PIN of {what} (not shown): ")
+
+
+def self_tested(plan: KeyPlan) -> tuple[HeldKey, ...]:
+    """Start a key agent, which tries each key, and end it again; return what it held.
+
+    Raises:
+        ConfigError: a key is unusable.
+        KeyAgentFault: the agent did not come up.
+    """
+    agent = KeyAgent.start(plan, ask=ask_at_terminal)
+    agent.close()
+    return agent.keys
 
 
 def supervised(settings: Settings) -> SupervisedKeyAgent:

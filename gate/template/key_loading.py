@@ -90,6 +90,7 @@ class KeyLoading:
             ConfigError: there is none, or its library is missing.
         """
         if self._tpm is None:
+            os.environ.setdefault("TSS2_LOG", "all+NONE")  # failures are raised here, not printed
             with _library(
                 "TPM keys", "apt install libtss2-dev gcc; pip install 'consentgate[tpm]'"
             ):

@@ -8,6 +8,8 @@ Source: TCG TPM 2.0 Library, part 3: Create, Load, ECDH_ZGen, PolicyPCR.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,9 @@ from tpm2_pytss import ESAPI, TSS2_Exception
 from tpm2_pytss.constants import (
     ESYS_TR,
     TPM2_ALG,
+    TPM2_CAP,
     TPM2_ECC,
+    TPM2_HC,
     TPM2_RH,
     TPM2_SE,
     TPMA_OBJECT,
@@ -48,6 +52,7 @@ from gate.template.tpm2_blob import TpmBlob
 from gate.template.tpm2_transport import OpenTpm
 
 _COORDINATE_BYTES = 32
+_HANDLES = 64
 _KEEPS_TO_ITSELF = (
     TPMA_OBJECT.DECRYPT
     | TPMA_OBJECT.FIXEDTPM
@@ -69,6 +74,8 @@ class Tpm:
     def __init__(self, fd: int) -> None:
         try:
             self._esys = ESAPI(OpenTpm(fd))
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                self._flush_leftovers()
             self._parent = self._esys.create_primary(
                 TPM2B_SENSITIVE_CREATE(), TPM2B_PUBLIC(_storage_template()), ESYS_TR.RH_OWNER
             )[0]
@@ -139,6 +146,13 @@ class Tpm:
             return bytes(shared.point.x).rjust(_COORDINATE_BYTES, b"\0")
 
         return DeviceKey(public_key, agree, SourceKind.TPM2)
+
+    def _flush_leftovers(self) -> None:
+        """Take out of a software TPM what an earlier user left; a device's kernel driver does."""
+        for first in (TPM2_HC.TRANSIENT_FIRST, TPM2_HC.LOADED_SESSION_FIRST):
+            _, found = self._esys.get_capability(TPM2_CAP.HANDLES, first, _HANDLES)
+            for handle in found.data.handles:
+                self._esys.flush_context(self._esys.tr_from_tpmpublic(handle))
 
     def _session(self, kind: TPM2_SE) -> ESYS_TR:
         """Open a session whose answers are encrypted on the way from a TPM chip."""
