@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
@@ -134,4 +136,6 @@ def export_to(path: Path, folder: Path) -> None:
         raise ConfigError(f"{path} is not a log file", "name the file that [ledger] path names")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty", "name a new folder")
-    export(path, folder)
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(f"exporting {path.name}", total=None)
+        export(path, folder, lambda done, size: shown.update(task, completed=done, total=size))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gate.cli_options import Json, VKey, vkey_text
+from gate.cli_proofs import add_to
 from gate.exit_codes import ExitCode, ends_with_code
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The log: verify it, export it, prove.")
@@ -78,3 +79,6 @@ def ledger_prune(
     from gate.auditing import prune
 
     return prune(path, signer, keep_days, as_json=as_json)
+
+
+add_to(ledger_app)

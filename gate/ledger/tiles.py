@@ -89,3 +89,18 @@ def bundle(entries: Sequence[bytes]) -> bytes:
 def split_hashes(tile: bytes) -> list[bytes]:
     """Return the hashes of a hash tile."""
     return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
+
+
+def bundle_entry(raw: bytes, place: int) -> bytes:
+    """Return the entry at a place of a bundle.
+
+    Raises:
+        ValueError: the bundle ends before it.
+    """
+    at = 0
+    for _ in range(place):
+        at += 2 + int.from_bytes(raw[at : at + 2], "big")
+    end = at + 2 + int.from_bytes(raw[at : at + 2], "big")
+    if at + 2 > len(raw) or end > len(raw):
+        raise ValueError("a bundle ends too early")
+    return raw[at + 2 : end]
