@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from gate.ledger.record import COUNT, Probed
 from gate.probe.controls import holding, plant, random_needles
@@ -172,15 +172,25 @@ class Search:
         """
         self._scans.append(scan_process(pid, self._index, progress=self._progress, name=name))
 
-    def files(self, paths: Iterable[Path], name: str = "files") -> None:
+    def files(
+        self, paths: Iterable[Path], name: str = "files", *, gone_is_clean: bool = False
+    ) -> None:
         """Search files, and all files of folders, as one target.
 
         Raises:
             ProbeFault: see `scan_files`.
         """
-        self._scans.append(scan_files(paths, self._index, progress=self._progress, name=name))
+        self._scans.append(
+            scan_files(
+                paths,
+                self._index,
+                progress=self._progress,
+                name=name,
+                gone_is_clean=gone_is_clean,
+            )
+        )
 
-    def stream(self, stream: BinaryIO, name: str) -> None:
+    def stream(self, stream: IO[bytes], name: str) -> None:
         """Search what a stream gives until its end."""
         self._scans.append(scan_stream(stream, self._index, name, progress=self._progress))
 
@@ -289,8 +299,12 @@ def scan_files(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress = silent,
     name: str = "files",
+    *,
+    gone_is_clean: bool = False,
 ) -> Scan:
-    """Search files, and all regular files of folders. Symbolic links are not followed.
+    """Search files, block devices, and all files of folders; links only when they are given.
+
+    `gone_is_clean`: others may remove files meanwhile, and those hold nothing any more.
 
     Raises:
         ProbeFault: a file is missing or cannot be read.
@@ -307,12 +321,15 @@ def scan_files(
                     scanned += _scan(stream, str(file), index, chunk_bytes, hits, found, tell)
                 files += 1
                 uncounted |= set(_uncounted(found))
+        except FileNotFoundError:
+            if not gone_is_clean:
+                raise ProbeFault(f"cannot search {path}: it is not there", "check it") from None
         except OSError as error:
             raise ProbeFault(f"cannot search {path}: {error.strerror}", "check the path") from None
     return Scan(name, scanned, 0, _once(hits), tuple(sorted(uncounted)), files)
 
 
-def scan_stream(stream: BinaryIO, index: Index, name: str, progress: Progress = silent) -> Scan:
+def scan_stream(stream: IO[bytes], index: Index, name: str, progress: Progress = silent) -> Scan:
     """Search what a stream gives until its end."""
     hits: list[Hit] = []
     found: Counter[str] = Counter()
@@ -321,7 +338,7 @@ def scan_stream(stream: BinaryIO, index: Index, name: str, progress: Progress = 
 
 
 def _scan(
-    stream: BinaryIO,
+    stream: IO[bytes],
     target: str,
     index: Index,
     chunk_bytes: int,
@@ -360,9 +377,15 @@ def _files(path: Path) -> Iterator[Path]:
     mode = path.lstat().st_mode
     if stat.S_ISDIR(mode):
         for item in sorted(path.iterdir()):
-            yield from _files(item)
-    elif stat.S_ISREG(mode):
+            if not item.is_symlink():
+                yield from _files(item)
+    elif stat.S_ISREG(mode) or stat.S_ISBLK(mode) or _is_open_file(path):
         yield path
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether a path is an open file of a process: a link of /proc that leads to it by itself."""
+    return path.parts[:2] == ("/", "proc") and path.is_symlink()
 
 
 def _once(hits: Sequence[Hit]) -> tuple[Hit, ...]:
