@@ -11,6 +11,7 @@ import typer
 from gate.cli_keys import keys_app
 from gate.cli_ledger import ledger_app
 from gate.cli_options import Json, VKey, vkey_text
+from gate.cli_probe import probe_command
 from gate.cli_selftest import self_test_command
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
+app.command(name="probe")(probe_command)
 app.command(name="self-test")(self_test_command)
 app.add_typer(keys_app, name="keys")
 
