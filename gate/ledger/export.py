@@ -2,7 +2,8 @@
 
 `checkpoint` and `tile/` are C2SP tlog-tiles, as any tool of that format reads them. For people:
 `entries.jsonl` (one canonical record a line), `checkpoints.jsonl` (all signed notes, oldest first,
-each as one JSON string), `vkey`, `README.txt` (how to verify, Korean and English).
+each as one JSON string), `cosigned.jsonl` (each witness's newest co-signed checkpoint: witness,
+size and note as one JSON array), `vkey`, `README.txt` (how to verify, Korean and English).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _write(log: LogView, partial: Path, progress: Progress) -> int:
     for name, text in {
         "checkpoints.jsonl": "".join(json.dumps(note) + "\n" for note in notes),
         "checkpoint": notes[-1] if notes else "",
+        "cosigned.jsonl": "".join(json.dumps(row) + "\n" for row in log.cosigned()),
         "vkey": log.vkey() + "\n",
         "README.txt": README,
     }.items():

@@ -9,6 +9,8 @@ README = """\
   entries.jsonl      한 줄에 기록 하나. 줄 바꿈을 뺀 바이트가 머클 트리의 잎입니다.
   checkpoint         서명된 최신 체크포인트: 출처, 기록 수, 루트, 서명
   checkpoints.jsonl  지금까지의 체크포인트(오래된 것부터, 한 줄에 JSON 문자열 하나)
+  cosigned.jsonl     증인(witness)마다 마지막으로 함께 서명한 체크포인트. 서명한 시각은 이미 끝난
+                     15분의 체크포인트에 대한 것이므로 기록보다 더 많은 것을 말하지 않습니다.
   vkey               게이트의 공개 검증 키
 
 확인 방법
@@ -19,7 +21,8 @@ README = """\
      또는 다른 투명성 로그 도구로 직접 확인할 수 있습니다.
   4. 전에 받아 둔 checkpoint가 있으면 함께 넣으십시오. 기록이 잘리거나 바뀌었는지 알 수 있습니다.
      gate ledger verify 이 폴더 --vkey "키" --kept 보관한_checkpoint (여러 번 쓸 수 있습니다)
-     로그 하나만으로는 두 가지 역사를 보여 주는 속임수를 알 수 없습니다.
+     로그 하나만으로는 두 가지 역사를 보여 주는 속임수를 알 수 없습니다. 믿는 증인의 키를
+     --witness "키" 로 넣으면 그 증인에게 다른 역사를 보여 주지 않았음을 알 수 있습니다.
   5. 이번 checkpoint를 안전한 곳에 보관하십시오.
 
 This folder is the whole log of one entry gate
@@ -30,6 +33,8 @@ Files
   entries.jsonl      one record a line; its bytes without the line feed are a leaf of the tree
   checkpoint         the newest signed checkpoint: origin, number of records, root, signature
   checkpoints.jsonl  the checkpoints so far (oldest first, one JSON string a line)
+  cosigned.jsonl     what each witness co-signed last. A witness's time is exact, but it is of a
+                     checkpoint whose quarter of an hour was over: it tells no more than the log.
   vkey               the gate's public verifier key
 
 How to verify
@@ -39,7 +44,8 @@ How to verify
      Merkle tree hash of RFC 9162 section 2.1.1. Go's golang.org/x/mod/sumdb/note and tlog, or
      any other transparency-log tool, can check them.
   4. Add the checkpoints you kept from before: they show a log that was cut or rewritten. A log
-     alone cannot show that it tells two people two histories.
+     alone cannot show that it tells two people two histories; name witnesses that you trust:
+     --witness "KEY" shows that none of them was told another one.
      gate ledger verify THIS_FOLDER --vkey "KEY" --kept KEPT_CHECKPOINT (may be repeated)
   5. Keep this checkpoint in a safe place.
 """

@@ -45,6 +45,11 @@ class LogView:
         row = found.fetchone()
         return str(row[0]) if row else ""
 
+    def cosigned(self) -> list[tuple[str, int, str]]:
+        """Return witness, size and note of each witness's newest co-signature, newest first."""
+        query = "SELECT witness, size, note FROM cosigned ORDER BY size DESC, witness"
+        return [(str(who), int(size), str(note)) for who, size, note in self._db.execute(query)]
+
     def entries(self, first: int, end: int) -> Iterator[tuple[bytes | None, bytes]]:
         """Yield body and leaf hash of the entries `first` to `end` - 1; no body when pruned."""
         query = (

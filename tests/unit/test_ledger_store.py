@@ -414,6 +414,7 @@ def test_an_export_is_whole_or_absent(path: Path, tmp_path: Path) -> None:
         "README.txt",
         "checkpoint",
         "checkpoints.jsonl",
+        "cosigned.jsonl",
         "entries.jsonl",
         "tile",
         "vkey",

@@ -35,7 +35,7 @@ export(folder / "ledger.db", folder / "export")
 """
 PUBLIC = {
     "policy.json", "policy.json.sig", "deployment.json", "deployment.json.sig",
-    "entries.jsonl", "checkpoint", "checkpoints.jsonl", "vkey", "README.txt",
+    "entries.jsonl", "checkpoint", "checkpoints.jsonl", "cosigned.jsonl", "vkey", "README.txt",
 }  # fmt: skip
 
 

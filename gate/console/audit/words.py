@@ -49,6 +49,10 @@ STEPS: dict[int, Pair] = {
     8: ("감사인이 보관한 확인점과도 맞는다", "checkpoints kept by the auditor fit (offline only)"),
     9: ("문이 만들 수 있는 순서로 적혀 있다", "records stand in an order a gate can produce"),
     10: ("파일에 다른 것이 없다", "the file holds nothing else"),
+    11: (
+        "증인이 함께 서명한 확인점이 이 기록의 것이다",
+        "checkpoints that witnesses co-signed are of this log",
+    ),
 }
 """The steps of gate.ledger.verify, by their numbers."""
 KEPT_STEP = 8

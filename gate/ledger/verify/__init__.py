@@ -15,6 +15,7 @@ Steps, numbered in the problems that `Report` lists:
        has one movement and had its key, pseudonyms count up, nothing between stop and start,
        nothing in the auditor's future
    10  the file or folder holds nothing else, and what a folder holds twice says the same
+   11  co-signed checkpoints are of this log, and as many witnesses as were asked for vouch for it
 
 It reads only, and works while the gate writes: SQLite gives it one moment's state.
 """
@@ -36,6 +37,7 @@ from gate.ledger.verify.folder import read_folder
 from gate.ledger.verify.proofs import HASH_BYTES, Key, parse_vkey
 from gate.ledger.verify.report import Problems, Report
 from gate.ledger.verify.schema import TILE
+from gate.ledger.verify.witness import NOTES_MAX, choose
 
 __all__ = ["Report", "verify_export", "verify_store"]
 
@@ -59,6 +61,8 @@ def verify_store(
     *,
     policies: Collection[str] = (),
     now: datetime | None = None,
+    witnesses: Sequence[str] = (),
+    witnesses_needed: int | None = None,
 ) -> Report:
     """Verify a gate's log file, also while the gate is writing it.
 
@@ -70,14 +74,17 @@ def verify_store(
         policies: SHA-256 of every policy that was published, in hexadecimal. Any other is a
             problem then. Without them the report says how many the log names.
         now: the auditor's clock, to find times that have not come yet.
+        witnesses: verifier keys of witnesses whom the auditor trusts. They show a log that tells
+            two people two histories.
+        witnesses_needed: how many of them must have co-signed; all of them when None.
 
     Raises:
         LedgerFault: no such file, or it cannot be read at all.
-        ConfigError: `vkey` is not a verifier key.
+        ConfigError: `vkey` or a witness's key is none, or more are needed than named.
     """
     key = parse_vkey(vkey)
     at_rest = _at_rest(path)
-    asked = Asked(kept, frozenset(policies), now)
+    asked = Asked(kept, frozenset(policies), now, *choose(witnesses, witnesses_needed))
     report = _verify_file(path, at_rest, vkey, key, asked)
     if at_rest and not report.ok and not _at_rest(path):
         # A gate started to write while the file was read as one that nobody writes.
@@ -98,7 +105,10 @@ def _verify_file(path: Path, at_rest: bool, vkey: str, key: Key, asked: Asked) -
                     problems.add(10, "the file names another verifier key")
                 notes = db.execute("SELECT size, note FROM checkpoints ORDER BY size").fetchall()
                 rows = db.execute("SELECT seq, body FROM entries ORDER BY seq")
-                return audit(Found(rows, notes, _leaves(db, problems)), key, asked, problems)
+                query = "SELECT witness, size, note FROM cosigned ORDER BY size DESC, witness"
+                cosigned = db.execute(query).fetchmany(NOTES_MAX + 1)
+                found = Found(rows, notes, _leaves(db, problems), cosigned)
+                return audit(found, key, asked, problems)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CANNOT_READ:
                 raise LedgerFault(f"cannot read the log {path}", _ADVICE) from None
@@ -115,18 +125,21 @@ def verify_export(
     *,
     policies: Collection[str] = (),
     now: datetime | None = None,
+    witnesses: Sequence[str] = (),
+    witnesses_needed: int | None = None,
 ) -> Report:
     """Verify an exported log; the arguments are those of `verify_store`.
 
     Raises:
         LedgerFault: a file is missing or cannot be read.
-        ConfigError: `vkey` is not a verifier key.
+        ConfigError: see `verify_store`.
     """
     key = parse_vkey(vkey)
     problems = Problems()
+    asked = Asked(kept, frozenset(policies), now, *choose(witnesses, witnesses_needed))
     try:
         with read_folder(folder, vkey, problems) as found:
-            return audit(found, key, Asked(kept, frozenset(policies), now), problems)
+            return audit(found, key, asked, problems)
     except OSError as error:
         raise LedgerFault(
             f"cannot read the exported log {folder}: {error.strerror}", "export it again"

@@ -1,9 +1,9 @@
-"""Steps 1 to 9 over one log, wherever it was read from. Streams: holds 32 bytes for an entry."""
+"""All steps but 10 over one log, wherever it was read from. Streams: 32 bytes for an entry."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from gate.ledger.verify.order import Order
 from gate.ledger.verify.proofs import Key, Tree
 from gate.ledger.verify.report import Problems, Report
 from gate.ledger.verify.schema import TILE, read_record
+from gate.ledger.verify.witness import Witness, check_cosigned, count_witnesses
 
 _QUARTER_S: Final = 900
 _CLOCK_SKEW_BATCHES: Final = 96
@@ -26,11 +27,15 @@ class Asked:
         policies: SHA-256 of every policy that was published, lower-case hexadecimal; empty when
             the auditor does not want them compared.
         now: the auditor's clock; None leaves times that have not come yet unnoticed.
+        witnesses: whom the auditor trusts not to have co-signed two histories.
+        witnesses_needed: how many of them must vouch for this log, 0 to their number.
     """
 
     kept: Sequence[str] = ()
     policies: Collection[str] = ()
     now: datetime | None = None
+    witnesses: Sequence[Witness] = ()
+    witnesses_needed: int = 0
 
 
 @dataclass
@@ -41,11 +46,13 @@ class Found:
         rows: sequence number and body of each entry that has one, in the order found.
         notes: size and text of each signed checkpoint, oldest first.
         leaves: leaf hashes of the entries before the first row, from entry 0 on.
+        cosigned: witness, size and text of each co-signed checkpoint that is kept.
     """
 
     rows: Iterable[tuple[object, object]]
     notes: Sequence[tuple[object, object]]
     leaves: Iterable[bytes] = field(default=())
+    cosigned: Sequence[tuple[object, object, object]] = ()
 
 
 def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
@@ -65,9 +72,18 @@ def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
     order.counts["policies"] = len(set(order.policies))
     if missing:
         order.counts["pruned_entries"] = missing
-    return problems.report(
+    check_cosigned(found.cosigned, key, tree, problems)
+    order.counts["cosigned"] = len(found.cosigned)
+    # The newest checkpoint of a mirror may carry co-signatures itself, and so may a kept one.
+    texts = [note for _, _, note in found.cosigned] + [note for _, note in found.notes[-1:]]
+    notes = [*(text for text in texts if isinstance(text, str)), *asked.kept]
+    seen, vouched = count_witnesses(
+        notes, key, tree, asked.witnesses, asked.witnesses_needed, problems
+    )
+    report = problems.report(
         tree.size, tree.root(tree.size), order.counts, tuple(order.policies), fits
     )
+    return replace(report, witnesses=seen, witnessed_size=vouched)
 
 
 def _entries(found: Found, tree: Tree, order: Order, asked: Asked, problems: Problems) -> None:

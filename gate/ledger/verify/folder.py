@@ -1,10 +1,10 @@
 """A log in a folder: an export, or a mirror of the tiles that a gate serves.
 
-An export has `checkpoint`, `tile/` (C2SP tlog-tiles), `entries.jsonl`, `checkpoints.jsonl` and
-`vkey`; a mirror has only the first two. Whatever is there must say the same (step 10): each entry
-bundle fits its hash tile, each tile of a higher level fits the tiles below, each line of
-`entries.jsonl` is the entry of the bundle. Where the log was pruned a bundle is missing, its lines
-are empty, and only the hashes of its entries are left.
+An export has `checkpoint`, `tile/` (C2SP tlog-tiles), `entries.jsonl`, `checkpoints.jsonl`,
+`cosigned.jsonl` and `vkey`; a mirror has only the first two. Whatever is there must say the same
+(step 10): each entry bundle fits its hash tile, each tile of a higher level fits the tiles below,
+each line of `entries.jsonl` is the entry of the bundle. Where the log was pruned a bundle is
+missing, its lines are empty, and only the hashes of its entries are left.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from gate.ledger.verify.audit import Found
 from gate.ledger.verify.proofs import HASH_BYTES
 from gate.ledger.verify.report import Problems
 from gate.ledger.verify.schema import ENTRY_MAX_BYTES, TILE, parse_json
+from gate.ledger.verify.witness import NOTES_MAX
 
 _NOTE_BYTES_MAX: Final = 64 * 1024
 _LINE_BYTES_MAX: Final = 2 * _NOTE_BYTES_MAX
 _BUNDLE_BYTES_MAX: Final = TILE * (2 + ENTRY_MAX_BYTES)
-_FOR_PEOPLE: Final = frozenset({"entries.jsonl", "checkpoints.jsonl", "vkey"})
+_FOR_PEOPLE: Final = frozenset({"entries.jsonl", "checkpoints.jsonl", "cosigned.jsonl", "vkey"})
 _ALLOWED: Final = _FOR_PEOPLE | {"checkpoint", "tile", "README.txt"}
 
 Row = tuple[int, bytes | None, bytes]
@@ -70,7 +71,24 @@ def read_folder(folder: Path, vkey: str, problems: Problems) -> Iterator[Found]:
     rows = _rows(folder, size, "entries.jsonl" in names, problems)
     with closing(rows):
         parts = _Parts(rows, problems)
-        yield Found(parts.rows(), notes, parts.leaves())
+        cosigned = _cosigned(folder, problems) if "cosigned.jsonl" in names else []
+        yield Found(parts.rows(), notes, parts.leaves(), cosigned)
+
+
+def _cosigned(folder: Path, problems: Problems) -> list[tuple[object, object, object]]:
+    """Return the co-signed checkpoints: each line witness, size and note as one JSON array."""
+    found: list[tuple[object, object, object]] = []
+    raw = read_plain(folder / "cosigned.jsonl", NOTES_MAX * _LINE_BYTES_MAX) or b""
+    lines = raw.split(b"\n")
+    for line in lines[:-1][: NOTES_MAX + 1]:
+        row = parse_json(line)
+        if not isinstance(row, list) or len(row) != 3 or json.dumps(row).encode() != line:
+            problems.add(11, "cosigned.jsonl has a line that is not witness, size and note")
+        else:
+            found.append((row[0], row[1], row[2]))
+    if lines[-1]:
+        problems.add(11, "cosigned.jsonl does not end with a line feed")
+    return found
 
 
 class _Parts:

@@ -74,6 +74,24 @@ def parse_witness(vkey: str) -> Witness:
     )
 
 
+def choose(vkeys: Sequence[str], needed: int | None) -> tuple[tuple[Witness, ...], int]:
+    """Return the witnesses an auditor named, and how many of them must have co-signed.
+
+    Raises:
+        ConfigError: a key is none, one is there twice, or more are needed than named.
+    """
+    witnesses = tuple(parse_witness(vkey) for vkey in vkeys)
+    if len({witness.public for witness in witnesses}) != len(witnesses):
+        raise ConfigError("a witness is named twice", "name each once: it counts once")
+    count = len(witnesses) if needed is None else needed
+    if not (witnesses or needed is None) or not min(1, len(witnesses)) <= count <= len(witnesses):
+        raise ConfigError(
+            f"{count} witnesses are needed and {len(witnesses)} are named",
+            "name as many witnesses as are needed, at least one",
+        )
+    return witnesses, count
+
+
 def cosignature_lines(note: str) -> tuple[str, list[tuple[str, bytes]]] | None:
     """Return a note's text, and name and blob of each signature line; None when it is no note."""
     text, found, signatures = note.rpartition("\n\n")
@@ -144,9 +162,11 @@ def count_witnesses(
         key: the log's key.
         tree: of the entries.
         witnesses: the auditor's own choice of whom to trust, each once.
-        needed: how many of them must have co-signed, 1 to their number.
+        needed: how many of them must have co-signed, 1 to their number; 0 when none is named.
         problems: gets step 11 when fewer did.
     """
+    if not witnesses:
+        return (), None
     seen = tuple(_newest(witness, notes, key, tree) for witness in witnesses)
     sizes = sorted((found.size for found in seen if found.size is not None), reverse=True)
     if len(sizes) < needed:
