@@ -45,6 +45,11 @@ class SupervisedKeyAgent:
         """Process id of the present agent."""
         return self._agent.pid
 
+    @property
+    def kids(self) -> tuple[bytes, ...]:
+        """Names of the opening keys that the present agent holds."""
+        return self._agent.kids
+
     def alive(self) -> bool:
         """Whether the agent runs. Says False at least once after each death."""
         with self._turn:

@@ -8,7 +8,6 @@ process and a durable log.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,31 +20,32 @@ from firmware_bridge.osdp_turnstile import OsdpTurnstile
 from firmware_bridge.ports import ApduChannel
 from gate.card.reader import ReaderIdentity, Trust, card_stands, read_card
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
+from gate.changes import Changes, fingerprint
 from gate.console.live import LiveView
 from gate.deployment import DeploymentRecord, load_deployment
-from gate.errors import ConfigError, VerifierFault
-from gate.host_conditions import host_conditions
+from gate.errors import ConfigError
+from gate.host_conditions import HostConditions, host_conditions
+from gate.isolation import enforce, find_out
 from gate.key_plan import supervised
 from gate.key_supervision import SupervisedKeyAgent
 from gate.ledger import keys as ledger_keys
 from gate.ledger.checkpoint import Signer
-from gate.ledger.record import HostSeen, Mode, Pack, Started
+from gate.ledger.record import AdminAct, HostSeen, Mode, Pack, Record, Started, Stopped
 from gate.ledger.store import Ledger
 from gate.passage.face_leg import View
-from gate.passage.ports import Verifiers, VerifierSource
+from gate.passage.lane import Lane
+from gate.passage.ports import VerifierSource
 from gate.passage.report import PassageReport
-from gate.passage.runner import Lane, Runner
+from gate.passage.runner import Runner
 from gate.passage.session import DEADLINE_MS, State
 from gate.policy import FaceMode, Policy, face_mode, load_policy
+from gate.rules import RulesInForce
 from gate.settings import Settings
 from gate.signed_document import load_authority
-from gate.status_refresh import StatusRefresh
 from gate.verifier.pool import VerifierPool
 from models.manifest import pack_spec
 from models.types import Zone
 from models.verified import verify_pack
-
-_LOG = logging.getLogger(__name__)
 
 DEMO_MARK = b"DEMO"
 """Stands in every key file of a demo site."""
@@ -120,6 +120,9 @@ class Assembly:
     turnstile: OsdpTurnstile
     verifiers: VerifierSource
     keys: SupervisedKeyAgent
+    rules: RulesInForce
+    host: HostConditions
+    """As the log says it at the start."""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -156,18 +159,34 @@ def assemble(
         settings.ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         ledger = Ledger.open(settings.ledger.path, documents.signer, documents.signer.name)
         stack.callback(ledger.close)
-        status = StatusRefresh(
-            settings.card.status_list, documents.trust, settings.gate.data_dir, utc_now()
+        changes = Changes(settings.gate.data_dir, log_is_new=ledger.size() == 0)
+        rules = RulesInForce(
+            settings,
+            load_authority(settings.policy.authority),
+            documents.trust,
+            changes,
+            utc_now(),
+            on_policy=lambda policy: live.tell_purpose(_purpose(policy)),
         )
         keys = supervised(settings)
         stack.callback(keys.close)
         verifiers = verifiers_of(settings)
         verifiers.start()
         stack.callback(verifiers.close)
-        ledger.append(
-            _started(settings, documents, sandbox_ok=_first_verifier(verifiers)), utc_now()
+        production = settings.gate.mode == "production"
+        isolation = find_out(verifiers, settings.camera.source, production=production)
+        sandbox_ok = isolation.broken is None
+        ledger.append(_started(settings, rules.policy, sandbox_ok=sandbox_ok), utc_now())
+        ledger.append(isolation.record, utc_now())
+        enforce(
+            isolation,
+            verifiers,
+            production=production,
+            before_refusal=lambda: ledger.append(Stopped(clean=True), utc_now()),
         )
-        ledger.append(_host_seen(), utc_now())
+        host = host_conditions()
+        ledger.append(HostSeen(**vars(host)), utc_now())
+        _record_changes(changes, ledger, utc_now, settings, documents, keys, rules)
         turnstile = OsdpTurnstile(
             str(settings.turnstile.port),
             documents.door_key,
@@ -180,16 +199,16 @@ def assemble(
         stack.callback(antenna.close)
 
         def card_checks(channel: ApduChannel, now: datetime) -> VerifiedCard | Refused:
-            status.refresh(now)
-            return read_card(channel, documents.reader, documents.trust, now, random_bytes)
+            rules.refresh_status(now)
+            return read_card(channel, documents.reader, rules.trust, now, random_bytes)
 
         def still_stands(card: VerifiedCard, now: datetime) -> Consent | CardRefusal:
-            status.refresh(now)
-            return card_stands(card, documents.trust, now)
+            rules.refresh_status(now)
+            return card_stands(card, rules.trust, now)
 
         live = LiveView(
             gate_id=settings.gate.id,
-            purpose=_purpose(documents.policy),
+            purpose=_purpose(rules.policy),
             turnstile=turnstile.status,
             health=lambda: runner.health(),
             on_pin_lane=lambda: runner.choose_pin_lane(),
@@ -204,44 +223,50 @@ def assemble(
             turnstile=turnstile,
             log=ledger,
             kiosk=live,
-            policy=documents.policy,
-            face_mode=documents.face_mode,
+            rules=rules,
             view=View(settings.camera.source, Zone(*settings.camera.zone), settings.camera.look_ms),
             pulse_ms=settings.turnstile.pulse_ms,
             deadline_ms=deadline_ms,
         )
         runner = Runner(lane, on_passage=on_passage, utc_now=utc_now, random_bytes=random_bytes)
-        yield Assembly(settings, documents, runner, live, ledger, turnstile, verifiers, keys)
+        yield Assembly(
+            settings, documents, runner, live, ledger, turnstile, verifiers, keys, rules, host
+        )
 
 
-def _first_verifier(verifiers: Verifiers) -> bool:
-    """Whether a verifier came up, which includes its sandbox. Without one the lane is card-only."""
-    try:
-        verifiers.wait_ready(timeout_s=30.0)
-    except VerifierFault as fault:
-        _LOG.warning("%s; cards with PIN keep working meanwhile", fault.diagnostics())
-        return False
-    return True
-
-
-def _started(settings: Settings, documents: Documents, *, sandbox_ok: bool) -> Started:
+def _started(settings: Settings, policy: Policy, *, sandbox_ok: bool) -> Started:
     return Started(
         mode=Mode(settings.gate.mode),
         pack=Pack(settings.models.pack),
-        policy=documents.policy.sha256,
+        policy=policy.sha256,
         sandbox_ok=sandbox_ok,
         key_agent_ok=True,
     )
 
 
-def _host_seen() -> HostSeen:
-    host = host_conditions()
-    return HostSeen(
-        init_on_free=host.init_on_free,
-        swap_off=host.swap_off,
-        core_dumps_off=host.core_dumps_off,
-        hibernation_off=host.hibernation_off,
-    )
+def _record_changes(
+    changes: Changes,
+    ledger: Ledger,
+    utc_now: Callable[[], datetime],
+    settings: Settings,
+    documents: Documents,
+    keys: SupervisedKeyAgent,
+    rules: RulesInForce,
+) -> None:
+    """Let the log speak of everything that is another thing than at the last start."""
+
+    def append(record: Record) -> bool:
+        ledger.append(record, utc_now())
+        return True
+
+    models = (f"{spec.name} {spec.sha256}" for spec in pack_spec(settings.models.pack).files)
+    found = {
+        AdminAct.SETTINGS_CHANGED: fingerprint(settings.model_dump_json().encode()),
+        AdminAct.TEMPLATE_KEYS_CHANGED: fingerprint(*sorted(keys.kids)),
+        AdminAct.DOOR_KEY_CHANGED: fingerprint(b"consentgate door key", documents.door_key),
+        AdminAct.MODELS_CHANGED: fingerprint("\n".join(sorted(models)).encode()),
+    }
+    changes.record({**found, **rules.fingerprints()}, append)
 
 
 def _purpose(policy: Policy) -> tuple[str, str]:

@@ -99,6 +99,10 @@ class LiveView:
         for page in pages:
             page.wake()
 
+    def tell_purpose(self, purpose: tuple[str, str]) -> None:
+        """Another policy came into force: say from now on who asks and what for."""
+        self._purpose = purpose
+
     def open_prompt(self) -> str:
         """Open the one prompt that `enter_pin` accepts; an earlier one is closed.
 

@@ -78,6 +78,11 @@ class FaceFailed(Event):
 
 
 @dataclass(frozen=True)
+class KeyAnswered(Event):
+    """The key agent gave its answer to a question of this passage."""
+
+
+@dataclass(frozen=True)
 class PinChosen(Event):
     """The person prefers the card + PIN lane."""
 
@@ -122,6 +127,9 @@ class Crossed(Event):
 @dataclass(frozen=True)
 class Left(Event):
     """The person walked away."""
+
+    owed: bool = False
+    """A key was asked for and nothing decided since: the log shall not end with the key."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,11 @@ class Record(Effect):
     """Append the decision durably; answer Recorded or RecordFailed."""
 
     decision: Decision
+
+
+@dataclass(frozen=True)
+class RecordKeys(Effect):
+    """Append what the key agent was asked so far, while nobody waits for it."""
 
 
 @dataclass(frozen=True)

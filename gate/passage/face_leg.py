@@ -12,9 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gate.card.verified import VerifiedCard
-from gate.errors import GateError, KeyAgentFault, TemplateRejected, VerifierFault, place_of
+from gate.errors import (
+    GateError,
+    KeyAgentFault,
+    NoVerifier,
+    TemplateRejected,
+    VerifierContractBroken,
+    VerifierFault,
+    place_of,
+)
+from gate.ledger.record import FaultCode, KeyPurpose
 from gate.passage import events as ev
 from gate.passage.decision import DenyReason
+from gate.passage.key_uses import KeyUses
 from gate.passage.ports import KeyReleases, Look, Verifiers
 from gate.template.context import SealContext
 from gate.template.envelope import Envelope
@@ -50,13 +60,25 @@ class View:
     look_ms: int
 
 
+def _incident(error: GateError) -> FaultCode:
+    """Return what the log says of a verifier that gave no answer."""
+    match error:
+        case VerifierContractBroken():
+            return FaultCode.VERIFIER_CONTRACT
+        case NoVerifier():
+            return FaultCode.VERIFIER_SPAWN
+        case _:
+            return FaultCode.VERIFIER_KILLED
+
+
 class FaceLeg:
     """One look. `run` blocks until the verifier is dead; `stop` ends it early from outside."""
 
-    def __init__(self, card: VerifiedCard, view: View, nonce: bytes) -> None:
+    def __init__(self, card: VerifiedCard, view: View, nonce: bytes, uses: KeyUses) -> None:
         self._card = card
         self._view = view
         self._nonce = nonce
+        self._uses = uses
         self._look: Look | None = None
         self._stopped = False
 
@@ -72,38 +94,43 @@ class FaceLeg:
         keys: KeyReleases,
         post: Callable[[ev.Event], None],
         step: Callable[[str, float], None],
-    ) -> tuple[DeathCertificate | None, DenyReason | None]:
+    ) -> tuple[DeathCertificate | None, FaultCode | None]:
         """Run the leg and post its events.
 
         Returns:
-            The death certificate (None when no verifier was taken), and the fault of the gate
-            itself, if any, that ended the leg.
+            The death certificate (None when no verifier was taken), and what is to be recorded
+            as failed, if anything.
         """
-        fault: DenyReason | None = None
+        incident: FaultCode | None = None
         certificate: DeathCertificate | None = None
+        broken = True
         try:
             last = self._until_verdict(verifiers, keys, post, step)
+            broken = False
         except TemplateRejected:
-            last = ev.FaceFailed(DenyReason.TEMPLATE_REJECTED)
+            last, broken = ev.FaceFailed(DenyReason.TEMPLATE_REJECTED), False
         except KeyAgentFault:
-            fault = DenyReason.KEY_UNAVAILABLE
-            last = ev.FaceFailed(fault)
-        except GateError:
-            fault = DenyReason.VERIFIER_FAULT
-            last = ev.FaceFailed(fault)
+            last = ev.FaceFailed(DenyReason.KEY_UNAVAILABLE)
+        except GateError as error:
+            incident = _incident(error)
+            last = ev.FaceFailed(DenyReason.VERIFIER_FAULT)
         except Exception as error:  # whatever it was: this verifier must not outlive it
             _LOG.warning("%s", place_of(error))
-            fault = DenyReason.INTERNAL_FAULT
-            last = ev.FaceFailed(fault)
+            incident = FaultCode.INTERNAL
+            last = ev.FaceFailed(DenyReason.INTERNAL_FAULT)
         # Asked once: the answer itself makes the runner stop this leg.
         stopped = self._stopped
         if not stopped:
             post(last)
         if self._look is not None:
-            if stopped or fault is not None:
+            if stopped or broken:
                 self._look.kill()
             certificate = self._look.finish()
-        return certificate, None if stopped else fault
+            if not stopped and not broken and certificate.exit_code != 0:
+                incident = FaultCode.VERIFIER_KILLED  # it answered, and then did not end by itself
+        if stopped and incident is not FaultCode.VERIFIER_CONTRACT:
+            incident = None  # this leg itself ended it
+        return certificate, incident
 
     def _until_verdict(
         self,
@@ -127,13 +154,14 @@ class FaceLeg:
         look = self._look = verifiers.take(timeout_s=1.0)
         began_s = time.monotonic()
         try:
-            keys.release_template_key(
-                envelope.kid,
-                envelope.wrapped,
-                context.hpke_info(),
-                look.key_fd,
-                session_id=card.session_id,
-            )
+            with self._uses.asking(KeyPurpose.TEMPLATE):
+                keys.release_template_key(
+                    envelope.kid,
+                    envelope.wrapped,
+                    context.hpke_info(),
+                    look.key_fd,
+                    session_id=card.session_id,
+                )
         finally:
             look.close_key_fd()
         step("key", (time.monotonic() - began_s) * 1000)
@@ -149,6 +177,7 @@ class FaceLeg:
                 deadline_ms=self._view.look_ms,
             )
         )
+        post(ev.KeyAnswered())  # recorded while the verifier looks
         deadline_s = began_s + (self._view.look_ms + GRACE_MS) / 1000
         while not self._stopped:
             left_ms = int((deadline_s - time.monotonic()) * 1000)
@@ -168,5 +197,5 @@ class FaceLeg:
                         return ev.FaceMatched()
                     return ev.FaceFailed(REASON_OF[verdict])
                 case Kind.READY:
-                    raise VerifierFault("the verifier announced itself twice")
+                    raise VerifierContractBroken("the verifier announced itself twice")
         return ev.FaceFailed(DenyReason.TIMED_OUT)

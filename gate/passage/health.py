@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firmware_bridge.ports import Link, TurnstileStatus
 from gate.console.deps import Health
+from gate.host_conditions import HostConditions
 from gate.policy import FaceMode
 
 
@@ -14,6 +15,8 @@ def health(
     agent_alive: bool,
     verifier_ready: bool,
     ledger_ok: bool,
+    status_fresh: bool,
+    host: HostConditions | None,
 ) -> list[Health]:
     """Return one line for each part. What the line cannot tell is not called well."""
     online = status.link is Link.ONLINE
@@ -50,5 +53,52 @@ def health(
             "writable" if ledger_ok else "cannot append",
             "free disk space; nobody is let in without a record",
         ),
+        Health(
+            "status list",
+            status_fresh,
+            "fresh" if status_fresh else "missing or expired: every card is refused",
+            "fetch the newest from the issuer; it is taken into use without a restart",
+        ),
         Health("face lane", face.on, face.line, "cards with PIN keep working"),
+        *host_lines(host),
     ]
+
+
+def host_lines(host: HostConditions | None) -> list[Health]:
+    """Return one line when the host keeps nothing of a freed page, else one for each gap.
+
+    None, before the first look at the host, is no line.
+    """
+    if host is None:
+        return []
+    missing = [
+        Health(f"host: {part}", ok=False, what=f"degraded: {what}", advice=advice)
+        for shown, part, what, advice in (
+            (
+                host.init_on_free,
+                "freed memory",
+                "the kernel clears a freed page only when it is used again",
+                "add init_on_free=1 to the kernel command line and restart the host",
+            ),
+            (
+                host.swap_off,
+                "swap",
+                "memory can be written to a disk",
+                "swapoff -a, and take swap out of /etc/fstab",
+            ),
+            (
+                host.core_dumps_off,
+                "core dumps",
+                "a program that crashes can leave its memory in a file",
+                "sysctl kernel.core_pattern='|/bin/false', also below /etc/sysctl.d",
+            ),
+            (
+                host.hibernation_off,
+                "hibernation",
+                "the whole memory can be written to a disk",
+                "add nohibernate to the kernel command line and restart the host",
+            ),
+        )
+        if not shown
+    ]
+    return missing or [Health("host", ok=True, what="keeps nothing of freed memory")]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gate.card.verified import VerifiedCard
 from gate.errors import KeyAgentFault, TemplateRejected
+from gate.ledger.record import KeyPurpose
 from gate.passage import events as ev
 from gate.passage.decision import DenyReason
+from gate.passage.key_uses import KeyUses
 from gate.passage.pin_tries import PinTries
 from gate.passage.ports import KeyReleases
 from gate.template.context import SealContext
@@ -18,10 +22,17 @@ class PinLeg:
 
     The key agent opens a card's PIN verifier once a session. It is kept here for the retries of
     that session and dropped with this object.
+
+    Args:
+        card: whose PIN it is.
+        uses: notes what the key agent was asked.
+        post: told once that it has answered, so that the log gets it while the PIN is hashed.
     """
 
-    def __init__(self, card: VerifiedCard) -> None:
+    def __init__(self, card: VerifiedCard, uses: KeyUses, post: Callable[[ev.Event], None]) -> None:
         self._card = card
+        self._uses = uses
+        self._post = post
         self._verifier: bytes | None = None
 
     def check(self, pin: str, tries: PinTries, keys: KeyReleases) -> ev.PinMatched | ev.PinFailed:
@@ -48,7 +59,9 @@ class PinLeg:
         assert card.pin_verifier is not None
         envelope = Envelope.decode(card.pin_verifier)
         context = SealContext.for_pin(card.credential_id, card.expiry)
-        key = keys.open_pin_key(
-            envelope.kid, envelope.wrapped, context.hpke_info(), session_id=card.session_id
-        )
+        with self._uses.asking(KeyPurpose.PIN):
+            key = keys.open_pin_key(
+                envelope.kid, envelope.wrapped, context.hpke_info(), session_id=card.session_id
+            )
+        self._post(ev.KeyAnswered())
         return open_envelope(envelope, key, context)

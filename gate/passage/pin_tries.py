@@ -20,7 +20,8 @@ class PinTries:
     def __init__(
         self, max_tries: int, lock_s: float, key: bytes, monotonic_s: Callable[[], float]
     ) -> None:
-        self._max_tries = max_tries
+        self.max_tries = max_tries
+        """May change between passages, with the policy."""
         self._lock_s = lock_s
         self._key = key
         self._now_s = monotonic_s
@@ -30,8 +31,8 @@ class PinTries:
         """How many tries this card still has; 0 means locked for now."""
         count, last_s = self._wrong.get(self._pseudonym(credential_id), (0, 0.0))
         if count and self._now_s() - last_s >= self._lock_s:
-            return self._max_tries
-        return max(0, self._max_tries - count)
+            return self.max_tries
+        return max(0, self.max_tries - count)
 
     def spend(self, credential_id: bytes) -> None:
         """Count one try, before the PIN is checked. Counts older than the lock time are dropped."""

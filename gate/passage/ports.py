@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from firmware_bridge.ports import ApduChannel
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.console.deps import KioskView
 from gate.ledger.record import Record
+from gate.policy import FaceMode, Policy
 from gate.verifier.certificate import DeathCertificate
 from gate.verifier.job import Job
 from gate.verifier.wire import Answer
@@ -147,6 +149,32 @@ class KeyReleases(Protocol):
         Raises:
             TemplateRejected: it does not open.
             KeyAgentFault: refused, timed out or gone. Both carry the `outcome` for the log.
+        """
+        ...
+
+
+class Rules(Protocol):
+    """The signed documents and lists that rule this gate. Each may be replaced while it runs."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        ...
+
+    def face_mode(self, now: datetime) -> FaceMode:
+        """Whether faces may be verified here now."""
+        ...
+
+    def status_is_fresh(self, now: datetime) -> bool:
+        """Whether the status list in use may be relied on; otherwise every card is refused."""
+        ...
+
+    def renew(self, now: datetime, append: Callable[[Record], bool]) -> None:
+        """Look for newer editions. Called between passages only; never raises.
+
+        Args:
+            now: the gate's clock.
+            append: makes a record durable, or says False: then the old edition stays in force.
         """
         ...
 

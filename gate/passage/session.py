@@ -178,6 +178,18 @@ def _pin_possible(memory: Memory, _event: ev.Event) -> bool:
     return memory.pin_possible
 
 
+def _owed(_memory: Memory, event: ev.Event) -> bool:
+    assert isinstance(event, ev.Left)
+    return event.owed
+
+
+def _left(lane: Lane, reason: DenyReason, *first: ev.Effect) -> Action:
+    return lambda memory, _event: (
+        Memory(stopping=memory.stopping),
+        (*first, ev.Record(Deny(reason, lane))),
+    )
+
+
 def _pin_next(memory: Memory, _event: ev.Event) -> bool:
     return memory.pin_next and not memory.stopping
 
@@ -188,6 +200,8 @@ def _stopping(memory: Memory, _event: ev.Event) -> bool:
 
 _END_LOOK, _END_PIN, _FORGET = ev.EndLook(), ev.EndPin(), ev.Forget()
 _S, _TIMED_OUT = State, DenyReason.TIMED_OUT
+_LEFT_LOOK = _left(Lane.FACE, _TIMED_OUT, _END_LOOK)
+_LEFT_PIN = _left(Lane.PIN, DenyReason.PIN_TIMEOUT, _END_PIN)
 
 ROWS: tuple[Row, ...] = (
     # 1. idle, or closed with the reason on the screen
@@ -208,18 +222,22 @@ ROWS: tuple[Row, ...] = (
     # 5. look
     Row(_S.LOOK, ev.CameraOn, _S.LOOK, _do()),
     Row(_S.LOOK, ev.Guided, _S.LOOK, _guide),
+    Row(_S.LOOK, ev.KeyAnswered, _S.LOOK, _do(ev.RecordKeys())),
     Row(_S.LOOK, ev.FaceMatched, _S.GRANTING, _do(_END_LOOK, ev.Record(Grant(Lane.FACE)))),
     Row(_S.LOOK, ev.FaceFailed, _S.DENYING, _deny(Lane.FACE, _END_LOOK)),
     Row(_S.LOOK, ev.CardRejected, _S.DENYING, _deny(Lane.FACE, _END_LOOK)),
     Row(_S.LOOK, ev.TimedOut, _S.DENYING, _deny(Lane.FACE, _END_LOOK, reason=_TIMED_OUT)),
     Row(_S.LOOK, ev.PinChosen, _S.PIN, _do(_END_LOOK, ev.AskPin(again=False)), _pin_possible),
+    Row(_S.LOOK, ev.Left, _S.DENYING, _LEFT_LOOK, _owed),
     Row(_S.LOOK, ev.Left, _S.REFUSED, _fresh(_END_LOOK, _FORGET)),
     Row(_S.LOOK, ev.Stop, _S.DENYING, _stop(_END_LOOK, lane=Lane.FACE)),
     # 4. the other lane
+    Row(_S.PIN, ev.KeyAnswered, _S.PIN, _do(ev.RecordKeys())),
     Row(_S.PIN, ev.PinMatched, _S.GRANTING, _do(_END_PIN, ev.Record(Grant(Lane.PIN)))),
     Row(_S.PIN, ev.PinFailed, _S.DENYING, _deny(Lane.PIN, _END_PIN)),
     Row(_S.PIN, ev.CardRejected, _S.DENYING, _deny(Lane.PIN, _END_PIN)),
     Row(_S.PIN, ev.TimedOut, _S.DENYING, _deny(Lane.PIN, _END_PIN, reason=DenyReason.PIN_TIMEOUT)),
+    Row(_S.PIN, ev.Left, _S.DENYING, _LEFT_PIN, _owed),
     Row(_S.PIN, ev.Left, _S.REFUSED, _fresh(_END_PIN, _FORGET)),
     Row(_S.PIN, ev.Stop, _S.DENYING, _stop(_END_PIN, lane=Lane.PIN)),
     # 6. and 7. record, then act

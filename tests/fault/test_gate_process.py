@@ -140,7 +140,8 @@ def test_a_full_disk_lets_nobody_in_and_heals(
     gate.wait_screen(*READY)
     assert gate.stop() == 0
     counts = home.audit().counts
-    assert counts["fault.ledger_was_unavailable"] == 1
+    assert counts["missed"] == 1
+    assert counts["records_missed"] >= 2, "the key of each card, or what was decided about it"
     assert counts["grants"] == counts["moved.opened"] == openings(turnstile) == 1
 
 

@@ -22,11 +22,16 @@ from firmware_bridge.ports import ApduChannel, Crossing, Link, OpenResult, Turns
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.console.deps import KioskView, Screen
 from gate.errors import KeyAgentFault, LedgerFault, VerifierFault
+from gate.host_conditions import HostConditions
 from gate.ledger.checkpoint import generate
 from gate.ledger.record import (
+    CardKeyDestroyed,
     Decided,
     FaultCode,
     Faulted,
+    KeyPurpose,
+    KeyUsed,
+    Missed,
     Mode,
     Moved,
     Pack,
@@ -41,12 +46,13 @@ from gate.passage import events as ev
 from gate.passage.decision import Deny, DenyReason, Grant
 from gate.passage.decision import Lane as Which
 from gate.passage.face_leg import View
-from gate.passage.lane_log import GAP
+from gate.passage.lane import Lane
 from gate.passage.report import PassageReport
-from gate.passage.runner import Lane, Runner
+from gate.passage.runner import Runner
 from gate.passage.session import State
 from gate.policy import FaceMode, FaceReason, Policy, PolicyDocument
 from gate.template.context import SealContext
+from gate.template.outcome import KeyOutcome
 from gate.template.pin import seal_pin
 from gate.template.seal import seal
 from gate.template.wrapping import unwrap
@@ -85,8 +91,9 @@ POLICY = Policy(
     ),
     "ab" * 32,
 )
+HOST = HostConditions(True, True, True, True)
 FACE_ON = FaceMode(FaceReason.ON, EXPIRY)
-CERTIFICATE = DeathCertificate(0, 120, 1, True, 2, 3, False, 0, 0, 900, 48)
+CERTIFICATE = DeathCertificate(0, 120, 1, True, 2, 3, False, 0, 0, 900, 48, 0)
 
 
 def make_card(groups: tuple[str, ...] = ("staff",)) -> VerifiedCard:
@@ -340,6 +347,26 @@ class Kiosk:
         self._trace.add("prompt closed")
 
 
+class RulesNow:
+    """What rules the lane, as the test sets it."""
+
+    def __init__(self) -> None:
+        self.policy = POLICY
+        self.face = FACE_ON
+        self.fresh = True
+        self.next: list[tuple[Record, Policy]] = []
+
+    def face_mode(self, now: datetime) -> FaceMode:
+        return self.face
+
+    def status_is_fresh(self, now: datetime) -> bool:
+        return self.fresh
+
+    def renew(self, now: datetime, append: Callable[[Record], bool]) -> None:
+        while self.next and append(self.next[0][0]):
+            self.policy = self.next.pop(0)[1]
+
+
 @dataclass
 class World:
     """One lane and everything around it."""
@@ -349,7 +376,10 @@ class World:
     keys: Keys = field(default_factory=Keys)
     card: VerifiedCard | Refused | Exception = CARD
     stands: Consent | CardRefusal | Exception = Consent.LIVE
-    face: FaceMode = FACE_ON
+    rules: RulesNow = field(default_factory=RulesNow)
+    host: HostConditions = HOST
+    now: datetime = NOW
+    now_s: Callable[[], float] = time.monotonic
     deadline_ms: dict[State, int | None] = field(default_factory=lambda: dict(DEADLINE_MS))
     pin_lock_s: float = 900.0
     reports: queue.SimpleQueue[PassageReport] = field(default_factory=queue.SimpleQueue)
@@ -384,14 +414,20 @@ class World:
             turnstile=self.turnstile,
             log=self.log,
             kiosk=self.kiosk,
-            policy=POLICY,
-            face_mode=lambda _now: self.face,
+            rules=self.rules,
             view=View("sim:nowhere", Zone(), 10_000),
             pulse_ms=500,
             pin_lock_s=self.pin_lock_s,
             deadline_ms=self.deadline_ms,
+            host=lambda: self.host,
         )
-        self.runner = Runner(lane, on_passage=self.reports.put, utc_now=lambda: NOW)
+        self.runner = Runner(
+            lane,
+            on_passage=self.reports.put,
+            utc_now=lambda: self.now,
+            monotonic_s=lambda: self.now_s(),
+            zone=UTC,
+        )
         self.thread = threading.Thread(target=self.runner.run, daemon=True)
         self.thread.start()
 
@@ -437,11 +473,13 @@ MATCH = [said(Kind.CAMERA_ON), said(Kind.VERDICT, Verdict.MATCH)]
 NO_MATCH = [said(Kind.CAMERA_ON), said(Kind.VERDICT, Verdict.NO_MATCH)]
 
 
-def denied(reason: DenyReason, lane: Which = Which.NONE) -> Decided:
-    return Decided.of(Deny(reason, lane))
+def denied(reason: DenyReason, lane: Which = Which.NONE, card: int = 0) -> Decided:
+    return Decided.of(Deny(reason, lane), card)
 
 
-FACE_GRANTED, PIN_GRANTED = Decided.of(Grant(Which.FACE)), Decided.of(Grant(Which.PIN))
+FACE_GRANTED, PIN_GRANTED = Decided.of(Grant(Which.FACE), 1), Decided.of(Grant(Which.PIN), 1)
+TEMPLATE_KEY = KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED)
+PIN_KEY = KeyUsed(KeyPurpose.PIN, KeyOutcome.RELEASED)
 MOVED = Moved(OpenResult.OPENED, Crossing.ONE)
 NOT_MOVED = Moved(OpenResult.NOT_DELIVERED, Crossing.UNOBSERVED)
 
@@ -552,7 +590,7 @@ def test_an_opening_that_never_answers_is_recorded_as_unknown(world: World) -> N
     world.turnstile.let_open.set()
     world.verifiers.says = list(NO_MATCH)
     world.tap()  # its late answer is not the next passage's
-    world.trace.wait(denied(DenyReason.NO_MATCH, Which.FACE))
+    world.trace.wait(denied(DenyReason.NO_MATCH, Which.FACE, 1))
     assert world.pulses == 1
 
 
@@ -573,7 +611,9 @@ def test_no_record_nobody_enters_and_the_gap_is_the_first_thing_told(world: Worl
     assert len(world.verifiers.looks) == 1
     world.log.full = False
     world.at(Screen.IDLE, times=2)
-    assert world.trace.records()[0] == GAP
+    first = world.trace.records()[0]
+    assert isinstance(first, Missed)
+    assert first.records >= 3, "two keys or decisions and what else could not be written"
     world.verifiers.says = list(MATCH)
     assert world.passage().let_in
 
@@ -582,7 +622,7 @@ def test_a_movement_that_could_not_be_written_is_a_gap(world: World) -> None:
     world.log.fails_at = Moved
     assert world.passage().let_in
     world.log.fails_at = None
-    world.trace.wait(GAP)
+    world.trace.wait(Missed(1))
     assert world.passage().let_in
     assert world.trace.records().count(MOVED) == 1
 
@@ -598,8 +638,8 @@ def test_a_movement_stands_behind_its_grant_whatever_failed_between(world: World
     world.log.fails_at = None
     world.turnstile.let_open.set()
     assert world.reports.get(timeout=WAIT_S).let_in
-    world.trace.wait(GAP)
-    assert world.trace.records() == [FACE_GRANTED, MOVED, GAP]
+    world.trace.wait(Missed(1))
+    assert world.trace.records() == [TEMPLATE_KEY, FACE_GRANTED, MOVED, Missed(1)]
 
 
 def test_whatever_the_log_raises_nobody_enters(world: World) -> None:
@@ -785,7 +825,7 @@ def test_a_defect_in_the_card_checks(world: World) -> None:
 
 
 def test_a_defect_in_the_pin_check(world: World) -> None:
-    world.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
     world.keys.error = RuntimeError("a defect")
     world.kiosk.pins = [PIN]
     assert world.passage().decisions == [Deny(DenyReason.INTERNAL_FAULT, Which.PIN)]
@@ -822,7 +862,7 @@ def test_a_refused_card_is_a_recorded_denial(world: World, refusal: CardRefusal)
 
 
 def test_a_wrong_pin_may_be_tried_again_until_the_card_is_locked(world: World) -> None:
-    world.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
     world.kiosk.pins = ["0000", "1111", PIN]
     report = world.passage()
     wrong = Deny(DenyReason.WRONG_PIN, Which.PIN)
@@ -837,7 +877,7 @@ def test_a_wrong_pin_may_be_tried_again_until_the_card_is_locked(world: World) -
 
 
 def test_nobody_types_and_the_time_is_over(world: World) -> None:
-    world.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
     world.deadline_ms[State.PIN] = 100
     assert world.passage().decisions == [Deny(DenyReason.PIN_TIMEOUT, Which.PIN)]
     assert "prompt closed" in world.trace.all
@@ -877,7 +917,7 @@ def test_leaving_frees_the_lane(world: World, lane: str) -> None:
     if lane == "card":
         world.let_read.clear()
     if lane == "pin":
-        world.face = FaceMode(FaceReason.NOT_IN_POLICY)
+        world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
     channel = world.tap()
     screen = {"card": Screen.READING_CARD, "look": Screen.LOOK, "pin": Screen.PIN}[lane]
     world.at(screen)
@@ -938,6 +978,7 @@ def test_what_the_last_person_chose_is_not_the_next_ones_choice(world: World) ->
     world.tap()
     world.at(Screen.LOOK)
     stale = world.runner._number
+    world.trace.wait(TEMPLATE_KEY)
     world.runner.leave()
     world.reports.get(timeout=WAIT_S)
     world.tap()
@@ -946,7 +987,7 @@ def test_what_the_last_person_chose_is_not_the_next_ones_choice(world: World) ->
         world.runner._post(stale, event)
     time.sleep(0.1)
     assert world.pulses == 0
-    assert world.decisions == []
+    assert world.decisions == [denied(DenyReason.TIMED_OUT, Which.FACE, 1)], "the first one left"
     assert world.kiosk.views[-1].screen is Screen.LOOK
 
 
@@ -957,7 +998,7 @@ def test_stop_while_idle(world: World) -> None:
     world.start()
     world.at(Screen.IDLE)
     world.stop()
-    assert world.trace.records() == [Stopped(clean=True)]
+    assert world.trace.records() == [Stopped(clean=True)], "no card came: no key was destroyed"
 
 
 def test_stop_while_closed(world: World) -> None:
@@ -974,14 +1015,14 @@ def test_stop_denies_a_passage_under_way(world: World, lane: str) -> None:
     if lane == "card":
         world.let_read.clear()
     if lane == "pin":
-        world.face = FaceMode(FaceReason.NOT_IN_POLICY)
+        world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
     channel = world.tap()
     world.at({"card": Screen.READING_CARD, "look": Screen.LOOK, "pin": Screen.PIN}[lane])
     if lane == "card":
         threading.Timer(0.2, world.let_read.set).start()
     world.stop()
     which = {"card": Which.NONE, "look": Which.FACE, "pin": Which.PIN}[lane]
-    assert world.decisions == [denied(DenyReason.SHUTTING_DOWN, which)]
+    assert world.decisions == [denied(DenyReason.SHUTTING_DOWN, which, int(lane != "card"))]
     assert world.trace.records()[-1] == Stopped(clean=True)
     assert world.pulses == 0
     assert channel.closed.is_set()
@@ -1009,7 +1050,8 @@ def test_stop_lets_a_granted_person_through_first(world: World, moment: str) -> 
     world.joined()
     assert world.decisions == [FACE_GRANTED]
     records = [r for r in world.trace.records() if not isinstance(r, VerifierDied)]
-    assert records == [FACE_GRANTED, MOVED, Stopped(clean=True)]
+    end = [CardKeyDestroyed(1), Stopped(clean=True)]
+    assert records == [TEMPLATE_KEY, FACE_GRANTED, MOVED, *end]
 
 
 def test_stop_while_a_denial_is_written_or_read(world: World) -> None:
@@ -1026,9 +1068,10 @@ def test_stop_ends_a_lane_whose_log_is_full(world: World) -> None:
     world.verifiers.says = [said(Kind.CAMERA_ON)]
     world.tap()
     world.at(Screen.LOOK)
+    world.trace.wait(TEMPLATE_KEY)
     world.log.full = True
     world.stop()
-    assert world.trace.records() == []
+    assert world.trace.records() == [TEMPLATE_KEY]
     assert world.pulses == 0
 
 

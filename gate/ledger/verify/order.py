@@ -34,6 +34,8 @@ class Order:
     """The quarter of an hour in which that key named its first card."""
     keys_out: set[str] = field(default_factory=set)
     """The purposes of the keys released since the last decision."""
+    retried: int = 0
+    """The card whose PIN was wrong in the last decision: its key may serve the next PIN too."""
     gap: bool = True
     """Whether records before this one may be missing, so that less can be demanded."""
     cut: bool = False
@@ -75,6 +77,9 @@ class Order:
         self.running = True
         self.gap = self.cut = False
         self.stepped_back = None
+        # A gate that was killed in the middle of a passage leaves a key without a decision.
+        self.keys_out.clear()
+        self.retried = 0
         self._new_card_key()
         self._policy(record)
 
@@ -95,6 +100,8 @@ class Order:
             self.grant = None
         self.counts[f"lane.{record['lane']}"] += 1
         self._card(place, record["card"])
+        if record["lane"] == "pin" and 0 < record["card"] == self.retried:
+            self.keys_out.add("pin")
         if record["granted"]:
             self.counts["grants"] += 1
             self.grant = place
@@ -106,6 +113,8 @@ class Order:
         else:
             self.counts["denials"] += 1
             self.counts[f"denied.{record['reason']}"] += 1
+        wrong = record["reason"] == "wrong_pin" and ("pin" in self.keys_out or self.gap)
+        self.retried = record["card"] if wrong else 0
         self.keys_out.clear()
         self.gap = self.cut = False
 
@@ -129,6 +138,7 @@ class Order:
         if not 0 <= record["cards"] - self.cards <= self.unseen:
             self.problems.add(9, f"entry {place} counts other cards than the decisions name")
         self._new_card_key()
+        self.retried = min(self.retried, 1)  # at midnight the same card is the new day's first
 
     def _new_card_key(self) -> None:
         self.cards, self.unseen, self.key_batch = 0, 0, None

@@ -1,0 +1,69 @@
+"""Decisions as the log gets them: behind the keys that were used, under the day's pseudonym."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from gate.card.verified import VerifiedCard
+from gate.ledger.record import CardKeyDestroyed, Decided, KeyUsed
+from gate.passage.day_cards import DayCards
+from gate.passage.decision import Decision
+from gate.passage.lane_log import LaneLog
+
+
+class DecisionLog:
+    """Appends decisions and turns the day. Not thread safe: the loop of the lane owns it.
+
+    Args:
+        log: where records go.
+        cards: the day's pseudonyms.
+        utc_now: the gate's clock.
+    """
+
+    def __init__(self, log: LaneLog, cards: DayCards, utc_now: Callable[[], datetime]) -> None:
+        self._log = log
+        self._cards = cards
+        self._utc_now = utc_now
+        self._destroyed = 0
+        """How many cards a key named that is gone, as long as the log does not say so."""
+
+    def keys_used(self, used: Sequence[KeyUsed]) -> bool:
+        """Append what the key agent was asked; tell whether all of it is durable."""
+        done = [self._log.append(each) for each in used]
+        return all(done)
+
+    def decided(self, decision: Decision, card: VerifiedCard | None) -> bool:
+        """Append one decision about an authenticated card, or about none; tell if it is durable.
+
+        A key whose day is over is destroyed first, and the log says so first.
+        """
+        if not self.turn_day():
+            return False
+        number = 0 if card is None else self._cards.number(card.credential_id, self._utc_now())
+        if not self._log.append(Decided.of(decision, number)):
+            return False
+        if card is not None:
+            self._cards.keep(card.credential_id)
+        return True
+
+    def turn_day(self) -> bool:
+        """Destroy the key of a day that is over. False: the log does not say so yet."""
+        if self._cards.is_over(self._utc_now()):
+            self._destroy()
+        return self._say_destroyed()
+
+    def end(self) -> None:
+        """Destroy the key; the gate stops."""
+        self._destroy()
+        self._say_destroyed()
+
+    def _destroy(self) -> None:
+        # A log that is down since yesterday has named no card of today: the earlier count stands.
+        self._destroyed = self._cards.destroy() or self._destroyed
+
+    def _say_destroyed(self) -> bool:
+        if self._destroyed and not self._log.append(CardKeyDestroyed(self._destroyed)):
+            return False
+        self._destroyed = 0
+        return True
