@@ -15,6 +15,7 @@ from gate.console.audit.endpoints import audit_router
 from gate.console.deps import ConsoleDeps
 from gate.console.guard import MAX_BODY_BYTES, SameOrigin, SecurityHeaders
 from gate.console.kiosk.endpoints import kiosk_router
+from gate.console.log.endpoints import log_router
 from gate.console.pages import ROOT
 from gate.console.stream import OpenStreams
 
@@ -58,6 +59,7 @@ def create_app(deps: ConsoleDeps, now: Callable[[], datetime] = _local_now) -> F
     app.mount("/admin/static", StaticFiles(directory=ROOT / "admin" / "static"))
     app.include_router(admin_router(deps, now))
     app.include_router(audit_router(deps, now))
+    app.include_router(log_router(deps))
     if deps.gate is not None:
         app.mount("/kiosk/static", StaticFiles(directory=ROOT / "kiosk" / "static"))
         app.include_router(kiosk_router(deps.gate, app.state.streams, demo=deps.demo))

@@ -28,7 +28,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every answer, and `no-store` to all but static files."""
+    """Adds SECURITY_HEADERS to every answer, and `no-store` to all but static files and tiles."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -45,7 +45,9 @@ class SecurityHeaders:
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
                 is_static = "/static/" in scope["path"]
-                headers["Cache-Control"] = "no-cache" if is_static else "no-store"
+                # A tile of the log says itself that it never changes.
+                if not (scope["path"].startswith("/log/tile/") and "cache-control" in headers):
+                    headers["Cache-Control"] = "no-cache" if is_static else "no-store"
             await send(message)
 
         await self.app(scope, receive, dressed)

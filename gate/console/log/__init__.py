@@ -1,0 +1,1 @@
+"""The log for programs: C2SP tlog-tiles."""
