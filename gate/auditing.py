@@ -20,11 +20,13 @@ from gate.ledger import keys
 from gate.ledger.export import export
 from gate.ledger.retention import prune_older
 from gate.ledger.store import Ledger
-from gate.ledger.verify import verify_export, verify_store
+from gate.ledger.verify import Report, verify_export, verify_store
 
 PROBLEMS_SHOWN = 5
 """The first break is the one that tells; the rest follows from it."""
 _NOTE_BYTES_MAX = 64 * 1024
+_TIME_MAX_S = 253_402_300_799
+"""The last second that a date can say."""
 
 
 def verify(
@@ -34,6 +36,8 @@ def verify(
     as_json: bool,
     kept: Sequence[Path] = (),
     policies: Sequence[Path] = (),
+    witnesses: Sequence[str] = (),
+    witnesses_needed: int | None = None,
 ) -> ExitCode:
     """Verify a log file or an export; print what was found.
 
@@ -43,6 +47,8 @@ def verify(
         as_json: print the result for machines.
         kept: files that each hold one signed checkpoint of this log, kept from before.
         policies: every policy that was published for this gate; any other is a problem then.
+        witnesses: verifier keys of witnesses that the auditor trusts.
+        witnesses_needed: how many of them must have co-signed; all when None.
 
     Raises:
         ConfigError: there is nothing at `path`, or a kept checkpoint or policy cannot be read.
@@ -52,7 +58,15 @@ def verify(
     notes = [_note(file) for file in kept]
     check = verify_export if path.is_dir() else verify_store
     known = {_sha256(file): file for file in policies}
-    report = check(path, vkey, notes, policies=known.keys(), now=datetime.now(UTC))
+    report = check(
+        path,
+        vkey,
+        notes,
+        policies=known.keys(),
+        now=datetime.now(UTC),
+        witnesses=witnesses,
+        witnesses_needed=witnesses_needed,
+    )
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1))
         return ExitCode.OK if report.ok else ExitCode.NO
@@ -61,6 +75,8 @@ def verify(
     for file, fits in zip(kept, report.kept, strict=True):
         answer = "this log continues it" if fits else "NOT of this log"
         typer.echo(f"  kept checkpoint {file}: {answer}")
+    for line in _witnessed(report):
+        typer.echo(f"  {line}")
     for policy in dict.fromkeys(report.policies):
         where = known.get(policy, "none of those given" if known else "compare it; see --policy")
         typer.echo(f"  policy {policy}: {where}")
@@ -71,6 +87,22 @@ def verify(
     for name, count in sorted(report.counts.items()):
         typer.echo(f"  {name:<28} {count}")
     return ExitCode.OK if report.ok else ExitCode.NO
+
+
+def _witnessed(report: Report) -> list[str]:
+    lines = []
+    for seen in report.witnesses:
+        if seen.size is None or seen.time_s is None:
+            lines.append(f"witness {seen.witness}: co-signed NOTHING of this log")
+        else:
+            at = datetime.fromtimestamp(min(seen.time_s, _TIME_MAX_S), UTC)
+            lines.append(
+                f"witness {seen.witness}: co-signed {seen.size} records, {at:%Y-%m-%d %H:%M:%S} UTC"
+            )
+    if report.witnessed_size is not None:
+        after = report.size - report.witnessed_size
+        lines.append(f"witnessed: {report.witnessed_size} records; {after} came after")
+    return lines
 
 
 def prune(

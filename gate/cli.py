@@ -13,6 +13,7 @@ from gate.cli_ledger import ledger_app
 from gate.cli_options import Json, VKey, vkey_text
 from gate.cli_probe import probe_command
 from gate.cli_selftest import self_test_command
+from gate.cli_witness import witness_app
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(witness_app, name="witness")
 app.command(name="probe")(probe_command)
 app.command(name="self-test")(self_test_command)
 app.add_typer(keys_app, name="keys")

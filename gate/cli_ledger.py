@@ -9,6 +9,7 @@ import typer
 
 from gate.cli_options import Json, VKey, vkey_text
 from gate.cli_proofs import add_to
+from gate.cli_witness import add_cosigning_to
 from gate.exit_codes import ExitCode, ends_with_code
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The log: verify it, export it, prove.")
@@ -35,16 +36,38 @@ def ledger_verify(
             "record that names any other policy is a problem.",
         ),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--witness",
+            help="Verifier key of a witness you trust (text or file). May be repeated.",
+        ),
+    ] = None,
+    witnesses_needed: Annotated[
+        int | None,
+        typer.Option(
+            "--witnesses-needed", help="How many of them must have co-signed; otherwise all."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> ExitCode:
     """Check a log without trusting the gate that wrote it; shares no code with the writer.
 
     A log that was cut short or rewritten with the gate's own key verifies by itself. Only a
-    checkpoint that you kept elsewhere shows it: give it with --kept.
+    checkpoint that you kept elsewhere shows it: give it with --kept. A log that tells two people
+    two histories cannot have told both to one witness: name those you trust with --witness.
     """
     from gate.auditing import verify
 
-    return verify(path, vkey_text(vkey), as_json=as_json, kept=kept or (), policies=policy or ())
+    return verify(
+        path,
+        vkey_text(vkey),
+        as_json=as_json,
+        kept=kept or (),
+        policies=policy or (),
+        witnesses=[vkey_text(text) for text in witness or ()],
+        witnesses_needed=witnesses_needed,
+    )
 
 
 @ledger_app.command(name="export")
@@ -82,3 +105,4 @@ def ledger_prune(
 
 
 add_to(ledger_app)
+add_cosigning_to(ledger_app)

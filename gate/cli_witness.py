@@ -177,7 +177,7 @@ def ledger_add_cosignature(
     return ExitCode.OK
 
 
-def add_to(ledger_app: typer.Typer) -> None:
+def add_cosigning_to(ledger_app: typer.Typer) -> None:
     """Put the commands that stand between a gate and a witness under `gate ledger`."""
     commands: dict[str, Callable[..., ExitCode]] = {
         "cosign": ledger_cosign,
