@@ -30,7 +30,7 @@ from gate.key_plan import supervised
 from gate.key_supervision import SupervisedKeyAgent
 from gate.ledger import keys as ledger_keys
 from gate.ledger.checkpoint import Signer
-from gate.ledger.record import AdminAct, HostSeen, Mode, Pack, Record, Started, Stopped
+from gate.ledger.record import AdminAct, HostSeen, Mode, Pack, Record, SelfTested, Started, Stopped
 from gate.ledger.store import Ledger
 from gate.passage.face_leg import View
 from gate.passage.lane import Lane
@@ -43,6 +43,7 @@ from gate.rules import RulesInForce
 from gate.settings import Settings
 from gate.signed_document import load_authority
 from gate.verifier.pool import VerifierPool
+from gate.witnesses import witnesses_of
 from models.manifest import pack_spec
 from models.types import Zone
 from models.verified import verify_pack
@@ -122,7 +123,8 @@ class Assembly:
     keys: SupervisedKeyAgent
     rules: RulesInForce
     host: HostConditions
-    """As the log says it at the start."""
+    tested: SelfTested
+    """Both as the log says them at the start."""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -187,6 +189,9 @@ def assemble(
         host = host_conditions()
         ledger.append(HostSeen(**vars(host)), utc_now())
         _record_changes(changes, ledger, utc_now, settings, documents, keys, rules)
+        witnesses = witnesses_of(settings, ledger, documents.signer.vkey, utc_now, random_bytes)
+        stack.callback(witnesses.close)
+        witnesses.start()
         turnstile = OsdpTurnstile(
             str(settings.turnstile.port),
             documents.door_key,
@@ -210,7 +215,7 @@ def assemble(
             gate_id=settings.gate.id,
             purpose=_purpose(rules.policy),
             turnstile=turnstile.status,
-            health=lambda: runner.health(),
+            health=lambda: [*runner.health(), *witnesses.health()],
             on_pin_lane=lambda: runner.choose_pin_lane(),
             on_leave=lambda: runner.leave(),
         )
@@ -230,7 +235,17 @@ def assemble(
         )
         runner = Runner(lane, on_passage=on_passage, utc_now=utc_now, random_bytes=random_bytes)
         yield Assembly(
-            settings, documents, runner, live, ledger, turnstile, verifiers, keys, rules, host
+            settings,
+            documents,
+            runner,
+            live,
+            ledger,
+            turnstile,
+            verifiers,
+            keys,
+            rules,
+            host,
+            isolation.record,
         )
 
 
