@@ -320,7 +320,13 @@ class Ledger:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (version, application, tables) == (0, 0, 0):
-            self._db.execute("PRAGMA journal_mode = WAL")
+            # SQLite says by its answer alone that a disk did not take the change.
+            (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise LedgerFault(
+                    f"the disk did not take the new log {self._path}",
+                    "free space on its disk, check the disk's health, start again",
+                )
             with self._transaction():
                 for statement in _SCHEMA:
                     self._db.execute(statement)
