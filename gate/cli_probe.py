@@ -25,12 +25,15 @@ def probe_command(
     cache: Annotated[
         Path, typer.Option("--cache", envvar="GATE_CACHE_DIR", help="Where models are kept.")
     ] = _CACHE,
+    pack_dir: Annotated[
+        Path | None, typer.Option("--pack-dir", help="A ready pack's folder; the cache otherwise.")
+    ] = None,
     faces: Annotated[
         Path | None,
         typer.Option(
             "--faces",
             help="A folder with one folder of photographs for each person, two people or more; "
-            "the sample photographs otherwise.",
+            "the sample photographs otherwise, or a folder that holds a copy of those.",
         ),
     ] = None,
     passages: Annotated[
@@ -101,6 +104,7 @@ def probe_command(
             pack=pack,
             models=models,
             cache=cache,
+            pack_dir=pack_dir,
             faces=faces,
             passages=passages,
             design="naive" if naive else design,

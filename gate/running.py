@@ -21,7 +21,9 @@ from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
 from gate.ledger.retention import Retention
 from gate.ledger.verify.proofs import parse_vkey
+from gate.nightly import nightly_probe
 from gate.settings import load_settings
+from gate.start_lines import key_difference, start_lines
 from gate.wiring import assemble
 
 
@@ -58,6 +60,7 @@ def run_until_signal(config: Path) -> ExitCode:
                 gate.ledger, settings.ledger.keep_days, lambda: datetime.now(UTC), time.monotonic
             )
             retention.prune_when_due()
+            nightly = nightly_probe(gate, config)
             lane = threading.Thread(target=gate.runner.run, name="lane", daemon=True)
             lane.start()
             say.print(f"gate {settings.gate.id} runs; kiosk {pages.url}/kiosk", soft_wrap=True)
@@ -65,11 +68,23 @@ def run_until_signal(config: Path) -> ExitCode:
                 f"admin {pages.url}/admin, audit {pages.url}/audit; Ctrl-C or SIGTERM ends it",
                 soft_wrap=True,
             )
+            for line in start_lines(
+                gate.tested,
+                gate.host,
+                gate.rules.policy,
+                gate.rules.face_mode(datetime.now(UTC)),
+                len(settings.ledger.witnesses),
+            ):
+                say.print(f"gate: {line}", soft_wrap=True, markup=False)
             while not ended.wait(0.5) and lane.is_alive():
                 retention.prune_when_due()
+                nightly.step()
+            nightly.close()
             crashed = not ended.is_set()
             gate.runner.stop()
             lane.join(timeout=20.0)
+            for line in key_difference(gate.keys.counts, gate.runner.keys_recorded):
+                say.print(f"gate: {line}", soft_wrap=True, markup=False)
     if crashed:
         say.print("gate: the lane ended by itself; its reason is in the log")
         return ExitCode.INTERNAL

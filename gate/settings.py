@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from firmware_bridge.camera_source import means
@@ -188,6 +190,25 @@ class KioskSection(_Section):
     port: Port = 8443
 
 
+class ProbeSection(_Section):
+    """The retention probe of every night. Without `nightly` there is none.
+
+    `nightly`: local time, "03:00". `faces`: photographs for its canaries, one folder for each of
+    two people or more, or a copy of the sample photographs; nothing is fetched at night.
+    """
+
+    nightly: time | None = None
+    faces: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_faces(self) -> ProbeSection:
+        if self.nightly is not None and self.faces is None:
+            raise ValueError("nightly needs faces: a folder with photographs for the canaries")
+        if self.nightly is not None and self.nightly.tzinfo is not None:
+            raise ValueError("nightly is local time, without a zone")
+        return self
+
+
 class Settings(_Section):
     """Everything a gate needs to know before it starts."""
 
@@ -200,6 +221,7 @@ class Settings(_Section):
     policy: PolicySection
     ledger: LedgerSection
     kiosk: KioskSection = KioskSection()
+    probe: ProbeSection = ProbeSection()
 
 
 def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -27,7 +27,8 @@ from gate.probe.page import page
 from gate.probe.yara import write_rules
 from gate.whole_file import PUBLIC, write_whole
 from models.errors import ModelFault
-from models.fetch import fetch_pack, fetch_sample_photos
+from models.fetch import Report, fetch_pack, fetch_sample_photos
+from models.verified import verify_pack
 
 STDOUT: Final = "-"
 
@@ -39,6 +40,7 @@ class Options:
     pack: str
     models: Path | None
     cache: Path
+    pack_dir: Path | None
     faces: Path | None
     passages: int
     design: str
@@ -101,17 +103,7 @@ def _plan(options: Options, say: Console) -> Plan:
             if options.faces is None
             else Faces.in_folder(options.faces)
         )
-        pack = options.pack
-        if pack == "auto":
-            cached = (cache / "packs" / "edge").is_dir()
-            pack = "edge" if options.models is not None or cached else "bootstrap"
-        try:
-            folder = fetch_pack(pack, cache, options.models, report)
-        except ModelFault:
-            if options.pack != "auto" or pack == "bootstrap":
-                raise
-            pack = "bootstrap"
-            folder = fetch_pack(pack, cache, None, report)
+        pack, folder = _models(options, cache, report)
     return Plan(
         pack=pack,
         pack_folder=folder,
@@ -121,6 +113,23 @@ def _plan(options: Options, say: Console) -> Plan:
         config=options.config,
         scan_pids=options.scan_pids,
     )
+
+
+def _models(options: Options, cache: Path, report: Report) -> tuple[str, Path]:
+    """Return the pack's name and folder; auto is edge where its files can be had."""
+    pack = options.pack
+    if pack == "auto":
+        cached = (cache / "packs" / "edge").is_dir()
+        pack = "edge" if options.models is not None or cached else "bootstrap"
+    if options.pack_dir is not None:
+        verify_pack(options.pack_dir, pack)
+        return pack, options.pack_dir
+    try:
+        return pack, fetch_pack(pack, cache, options.models, report)
+    except ModelFault:
+        if options.pack != "auto" or pack == "bootstrap":
+            raise
+        return "bootstrap", fetch_pack("bootstrap", cache, None, report)
 
 
 class _Tell:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from gate.probe.passages import passages
 from gate.probe.processes import (
     AGENT,
     GATE,
+    RUNNING,
     Process,
     adopt_orphans,
     all_processes,
@@ -144,7 +145,8 @@ def _search_processes(search: Search, plan: Plan) -> list[Process]:
     own = family(os.getpid())
     wanted = {process.pid: process for process in own}
     for pid in (*plan.scan_pids, *_site_pids(search, plan)):
-        relatives = [p for p in all_processes() if p.pid == pid] + family(pid)
+        itself = [replace(p, role=RUNNING) for p in all_processes() if p.pid == pid]
+        relatives = [p for p in (*family(pid), *itself) if p.pid not in {q.pid for q in own}]
         wanted |= {process.pid: process for process in relatives}
     if plan.whole_machine:
         wanted |= {process.pid: process for process in all_processes()}
@@ -170,7 +172,7 @@ def _site_pids(search: Search, plan: Plan) -> list[int]:
         return []
     ledger = load_settings(plan.config).ledger.path
     pids = holders_of(ledger)
-    if not pids:
+    if not pids and not plan.scan_pids:
         search.passed_over("the site's gate", "no process that this user may see holds its log")
     return pids
 

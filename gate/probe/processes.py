@@ -13,7 +13,7 @@ from gate.probe.faults import ProbeFault
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 GATE, AGENT, VERIFIER = "gate", "key agent", "spare verifier"
-REUSED, OTHER = "reused verifier", "other process"
+REUSED, RUNNING, OTHER = "reused verifier", "running gate", "other process"
 _ROLES: Final = (
     ("gate.template.agent", AGENT),
     ("gate.verifier.worker", VERIFIER),
