@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from gate.card.verified import VerifiedCard
-from gate.ledger.record import CardKeyDestroyed, Decided, KeyUsed
+from gate.ledger.record import CardKeyDestroyed, Decided, KeyPurpose, KeyUsed
 from gate.passage.day_cards import DayCards
 from gate.passage.decision import Decision
 from gate.passage.lane_log import LaneLog
+from gate.template.outcome import KeyOutcome
 
 
 class DecisionLog:
@@ -27,11 +29,14 @@ class DecisionLog:
         self._utc_now = utc_now
         self._destroyed = 0
         """How many cards a key named that is gone, as long as the log does not say so."""
+        self.keys_recorded: Counter[tuple[KeyPurpose, KeyOutcome]] = Counter()
+        """Uses of a key that are durable in the log, since this start."""
 
     def keys_used(self, used: Sequence[KeyUsed]) -> bool:
         """Append what the key agent was asked; tell whether all of it is durable."""
-        done = [self._log.append(each) for each in used]
-        return all(done)
+        durable = [each for each in used if self._log.append(each)]
+        self.keys_recorded.update((each.purpose, each.outcome) for each in durable)
+        return len(durable) == len(used)
 
     def decided(self, decision: Decision, card: VerifiedCard | None) -> bool:
         """Append one decision about an authenticated card, or about none; tell if it is durable.

@@ -126,7 +126,8 @@ class FaceLeg:
             if stopped or broken:
                 self._look.kill()
             certificate = self._look.finish()
-            if not stopped and not broken and certificate.exit_code != 0:
+            # Asked again: without a verdict the lane ends the verifier itself.
+            if not self._stopped and not broken and certificate.exit_code != 0:
                 incident = FaultCode.VERIFIER_KILLED  # it answered, and then did not end by itself
         if stopped and incident is not FaultCode.VERIFIER_CONTRACT:
             incident = None  # this leg itself ended it

@@ -15,5 +15,13 @@ LINES: dict[FaultCode, str] = {
     "look at the host's memory when it happens often",
     FaultCode.VERIFIER_CONTRACT: "a verifier said more than it may; nobody was let in by it: "
     "run gate self-test and gate models verify, and find out why before the face lane goes on",
+    FaultCode.VERIFIER_SPAWN: "no verifier is ready; cards with PIN keep working, "
+    "run: gate models verify, and look at the host's memory",
+    FaultCode.POLICY_EXPIRED: "the policy's face_expires has passed: the face lane is off; "
+    "put a renewed policy in place, it is taken without a restart",
+    FaultCode.DEPLOYMENT_EXPIRED: "the deployment record has expired: the face lane is off; "
+    "have it assessed and signed again, it is taken without a restart",
+    FaultCode.STATUS_LIST_STALE: "the status list is missing or expired: every card is refused; "
+    "fetch the newest from the issuer, it is taken without a restart",
 }
 """The turnstile's line speaks for itself (firmware_bridge.osdp_bus), and so does the log."""

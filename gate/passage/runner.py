@@ -10,12 +10,12 @@ from __future__ import annotations
 import queue
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 
 from gate.console.deps import Health, KioskView
-from gate.ledger.record import FaultCode, KeyUsed, Moved, Stopped
+from gate.ledger.record import FaultCode, KeyPurpose, KeyUsed, Moved, Stopped
 from gate.passage import events as ev
 from gate.passage.card_field import CardField
 from gate.passage.day_cards import DayCards, fill_random
@@ -30,6 +30,7 @@ from gate.passage.screens import view
 from gate.passage.session import Session, State
 from gate.passage.steps import Around, Steps
 from gate.passage.watching import LaneWatch
+from gate.template.outcome import KeyOutcome
 from models.types import Advice
 
 HEALTH_EVERY_S = 0.25
@@ -268,6 +269,11 @@ class Runner:
     def health(self) -> list[Health]:
         """Return what the admin page shows, with advice where something is wrong."""
         return self._watch.lines()
+
+    @property
+    def keys_recorded(self) -> Mapping[tuple[KeyPurpose, KeyOutcome], int]:
+        """How many uses of a key the log holds since this start."""
+        return dict(self._decisions.keys_recorded)
 
     def _show(self) -> None:
         looking = self._session.state is State.LOOK
