@@ -13,12 +13,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from firmware_bridge.camera_source import Means
 from gate import sandbox
 from gate.errors import ConfigError
-from gate.escapes.attempts import ATTEMPTS, Act, number
+from gate.escapes.attempts import ATTEMPTS, Act, Attempt, Prepare, number
 from gate.escapes.layers import Layer, put_on
 from gate.escapes.report import CANNOT_CLOSE_IN, HUNG, NOT_RUN, THROUGH, Walls
 from gate.escapes.scene import Refused, Scene, call, error_name
@@ -33,16 +33,33 @@ _RECORD = 16
 _ANY_ERROR = 0xFFFF
 
 
-def main(arguments: list[str]) -> None:
-    """Make every attempt against all walls that were named, and print how each ended."""
+CloseIn = Callable[[Layer, int, Means], int]
+"""How a process closes itself in; see `put_on`."""
+
+
+def main(
+    arguments: Sequence[str],
+    *,
+    close_in: CloseIn = put_on,
+    attempts: Sequence[Attempt] = ATTEMPTS,
+    attempt_s: float = ATTEMPT_S,
+) -> None:
+    """Make every attempt against all walls that were named, and print how each ended.
+
+    Args:
+        arguments: the process id of the parent, then LAYER:CAMERA for each kind of walls.
+        close_in: puts the walls up.
+        attempts: the ways out.
+        attempt_s: the longest time for one of them.
+    """
     sandbox.die_with_parent(int(arguments[0]))
     with Scene() as scene:
         for words in arguments[1:]:
             layer, camera = words.split(":")
             walls = Walls(Layer(layer), Means(camera))
-            _say(walls, ANSWER, _make(scene, walls, _allowed))
-            for attempt in ATTEMPTS:
-                _say(walls, attempt.name, _make(scene, walls, attempt.prepare))
+            for attempt in (Attempt(ANSWER, _allowed), *attempts):
+                ended = _make(scene, walls, attempt.prepare, close_in, attempt_s)
+                _say(walls, attempt.name, ended)
 
 
 def _say(walls: Walls, name: str, ended: tuple[str, int]) -> None:
@@ -66,7 +83,9 @@ def _allowed(_: Scene) -> Act:
     return act
 
 
-def _make(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> tuple[str, int]:
+def _make(
+    scene: Scene, walls: Walls, prepare: Prepare, close_in: CloseIn, attempt_s: float
+) -> tuple[str, int]:
     """Make one attempt in a process of its own; return how it ended and the Landlock ABI."""
     scene.reset()
     result_in, scene.result_fd = os.pipe()
@@ -75,11 +94,11 @@ def _make(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> tuple[
     pid = os.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
-            _attempt(scene, walls, prepare)
+            _attempt(scene, walls, prepare, close_in)
         os._exit(1)
     os.close(scene.result_fd)
     os.close(scene.other_fd)
-    said = _listen(result_in, pid)
+    said = _listen(result_in, pid, attempt_s)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with os.fdopen(other_in, "rb") as other:
         leaked = other.read() != b"" or scene.traces()
@@ -90,8 +109,8 @@ def _make(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> tuple[
     return _ended(said, status)
 
 
-def _attempt(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> None:
-    """Never returns normally. Behind `put_on` every step is a bare system call."""
+def _attempt(scene: Scene, walls: Walls, prepare: Prepare, close_in: CloseIn) -> None:
+    """Never returns normally. Behind the walls every step is a bare system call."""
     for fd in (1, 2):
         os.dup2(scene.other_fd, fd)
     act, write = prepare(scene), number("write")
@@ -102,7 +121,7 @@ def _attempt(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> Non
         call(write, scene.result_fd, bytes(records[kind]), _RECORD)
 
     try:
-        abi = put_on(walls.layer, scene.result_fd, walls.camera)
+        abi = close_in(walls.layer, scene.result_fd, walls.camera)
     except ConfigError:
         os._exit(2)
     tell(_BEGUN, abi)
@@ -115,9 +134,9 @@ def _attempt(scene: Scene, walls: Walls, prepare: Callable[[Scene], Act]) -> Non
     os._exit(0)
 
 
-def _listen(fd: int, pid: int) -> bytes | None:
+def _listen(fd: int, pid: int, attempt_s: float) -> bytes | None:
     """Return all that comes until the end; None when none comes, and the process is killed."""
-    said, end_s = b"", time.monotonic() + ATTEMPT_S
+    said, end_s = b"", time.monotonic() + attempt_s
     waiting = select.poll()
     waiting.register(fd, select.POLLIN)
     with os.fdopen(fd, "rb", 0) as pipe:

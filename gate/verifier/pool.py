@@ -79,15 +79,12 @@ class VerifierPool:
             return any(spare.is_idle() for spare in self._spares)
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Return once a spare waits.
+        """Return once a living spare waits.
 
         Raises:
             VerifierFault: none in time; says why the last one failed, if one did.
         """
-        with self._changed:
-            self._changed.wait_for(self._any_or_hopeless, timeout_s)
-            if not self._spares or self._closing:
-                raise self._why_none()
+        self._first_alive(timeout_s, take=False)
 
     def take(self, timeout_s: float) -> VerifierRun:
         """Return a spare. The caller must `finish` it.
@@ -95,6 +92,10 @@ class VerifierPool:
         Raises:
             VerifierFault: none in time; says why the last one failed, if one did.
         """
+        return self._first_alive(timeout_s, take=True)
+
+    def _first_alive(self, timeout_s: float, *, take: bool) -> VerifierRun:
+        """Return the first spare that lives, and throw away those in front of it."""
         end_s = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -102,9 +103,12 @@ class VerifierPool:
                 self._changed.wait_for(self._any_or_hopeless, left_s)
                 if not self._spares or self._closing:
                     raise self._why_none()
-                spare = self._spares.popleft()
-                self._changed.notify_all()
-                if spare.is_idle():
+                spare = self._spares[0]
+                alive = spare.is_idle()
+                if take or not alive:
+                    self._spares.popleft()
+                    self._changed.notify_all()
+                if alive:
                     return spare
                 spare.kill()
                 spare.finish()
