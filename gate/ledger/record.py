@@ -25,12 +25,13 @@ TILE: Final = 256
 """Records in one whole tile (C2SP tlog-tiles)."""
 
 EXIT_CODE: Final = Within(-64, 255)
-LIFETIME_DS: Final = Within(0, 6000)
+LIFETIME_DS: Final = Within(0, 600)
 THREADS: Final = Within(0, 255)
 TESTS: Final = Within(0, 255)
 SECCOMP_MODE: Final = Within(0, 2)
 LANDLOCK_ABI: Final = Within(0, 99)
 PIPE_BYTES: Final = Within(0, 65_535)
+KIB: Final = 1024
 COUNT: Final = Within(0, 65_535)
 MISSED: Final = Within(1, 65_535)
 BELOW: Final = Within(TILE, SEQ_MAX)
@@ -192,12 +193,13 @@ class Moved(_Checked):
 class VerifierDied(_Checked):
     """The death certificate of one verifier, coarse enough to tell nothing about a person.
 
-    A number at the end of its range means "or beyond".
+    A number at the end of its range means "or beyond". Each number is as coarse as its use
+    allows: the fewer values it has, the less a lying gate can say with it.
     """
 
     exit_code: Annotated[int, EXIT_CODE]
     lifetime_ds: Annotated[int, LIFETIME_DS]
-    """Tenths of a second, rounded up."""
+    """Tenths of a second, rounded up, to one minute."""
     threads: Annotated[int, THREADS]
     no_new_privs: bool
     seccomp_mode: Annotated[int, SECCOMP_MODE]
@@ -206,6 +208,7 @@ class VerifierDied(_Checked):
     core_limit_zero: bool
     file_limit_zero: bool
     bytes_in: Annotated[int, PIPE_BYTES]
+    """Rounded up to whole KiB."""
     bytes_out: Annotated[int, PIPE_BYTES]
     pages_left: Annotated[int, COUNT]
     """Memory pages it still had when its pipe had ended."""
@@ -223,7 +226,7 @@ class VerifierDied(_Checked):
             dumpable=certificate.dumpable,
             core_limit_zero=certificate.core_limit_bytes == 0,
             file_limit_zero=certificate.file_limit_bytes == 0,
-            bytes_in=PIPE_BYTES.clamp(certificate.bytes_in),
+            bytes_in=PIPE_BYTES.clamp(-(-certificate.bytes_in // KIB) * KIB),
             bytes_out=PIPE_BYTES.clamp(certificate.bytes_out),
             pages_left=COUNT.clamp(certificate.pages_left),
         )
@@ -368,3 +371,7 @@ def check(record: object) -> None:
         raise ValueError("SelfTested: more held than tried")
     if isinstance(record, Pruned) and record.below % TILE:
         raise ValueError("Pruned: only whole tiles are pruned")
+    if isinstance(record, VerifierDied) and not (
+        record.bytes_in % KIB == 0 or record.bytes_in == PIPE_BYTES.high
+    ):
+        raise ValueError("VerifierDied: bytes_in is rounded up to whole KiB")

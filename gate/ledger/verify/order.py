@@ -15,6 +15,19 @@ _DAY_BATCHES: Final = 96
 """Quarters of an hour in a day: no key names cards for longer."""
 _STEPS_BACK_APART: Final = 1000
 """How many records stand between two corrections of a clock that deserves the name."""
+_CLEAN_DEATH: Final[Mapping[str, object]] = {
+    "exit_code": 0,
+    "threads": 1,
+    "no_new_privs": True,
+    "seccomp_mode": 2,
+    "dumpable": False,
+    "core_limit_zero": True,
+    "file_limit_zero": True,
+    "pages_left": 0,
+}
+_ANSWER_BYTES: Final = 16
+_ANSWERS_MAX: Final = 67
+"""Ready, camera on, 64 words of guidance, verdict."""
 
 
 @dataclass
@@ -45,6 +58,8 @@ class Order:
     names is not used up."""
     stepped_back: int | None = None
     """Where the clock last went back in this run of the gate."""
+    landlock_abi: int | None = None
+    """What the self-test of this run found; every verifier of the run finds the same."""
     pruned_below: int = 0
     """How far the log says that it was pruned."""
 
@@ -76,7 +91,7 @@ class Order:
             self._abandon()
         self.running = True
         self.gap = self.cut = False
-        self.stepped_back = None
+        self.stepped_back = self.landlock_abi = None
         # A gate that was killed in the middle of a passage leaves a key without a decision.
         self.keys_out.clear()
         self.retried = 0
@@ -93,6 +108,18 @@ class Order:
     def _self_tested(self, _place: int, record: Mapping[str, Any]) -> None:
         self.counts["escapes_tried"] += record["tried"]
         self.counts["escapes_held"] += record["held"]
+        self.landlock_abi = record["landlock_abi"] if record["tried"] else None
+
+    def _verifier_died(self, _place: int, record: Mapping[str, Any]) -> None:
+        """Count what no clean death looks like: an incident, or a gate that says more."""
+        expected = self.landlock_abi
+        clean = (
+            all(record[name] == value for name, value in _CLEAN_DEATH.items())
+            and record["bytes_out"] % _ANSWER_BYTES == 0
+            and record["bytes_out"] <= _ANSWERS_MAX * _ANSWER_BYTES
+            and (expected is None or record["landlock_abi"] == expected)
+        )
+        self.counts["verifiers_unclean"] += not clean
 
     def _decided(self, place: int, record: Mapping[str, Any]) -> None:
         if self.grant is not None:
@@ -208,7 +235,7 @@ _STEPS: Final[Mapping[str, Callable[[Order, int, Mapping[str, Any]], None]]] = {
     "card_key_destroyed": Order._card_key_destroyed,
     "key_used": Order._key_used,
     "moved": Order._moved,
-    "verifier_died": Order._other,
+    "verifier_died": Order._verifier_died,
     "faulted": Order._faulted,
     "cleared": Order._other,
     "missed": Order._missed,

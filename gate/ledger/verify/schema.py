@@ -106,7 +106,7 @@ SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
     },
     "verifier_died": {
         "exit_code": Whole(-64, 255),
-        "lifetime_ds": Whole(0, 6000),
+        "lifetime_ds": Whole(0, 600),
         "threads": Whole(0, 255),
         "no_new_privs": Flag(),
         "seccomp_mode": Whole(0, 2),
@@ -175,6 +175,8 @@ def _agrees(found: Mapping[str, Any]) -> bool:
             return bool(found["held"] <= found["tried"])
         case "pruned":
             return bool(found["below"] % TILE == 0)
+        case "verifier_died":
+            return bool(found["bytes_in"] % 1024 == 0 or found["bytes_in"] == COUNT.high)
     return True
 
 
