@@ -56,7 +56,8 @@ def parse_path(path: str) -> TileName | None:
     number = int(match["number"].replace("/", "").replace("x", ""))
     name = TileName(level, number, WIDTH if match["width"] is None else int(match["width"]))
     # Needless zero groups, full tiles written as partial and levels over 63 end here.
-    return name if name.path() == path and (level or 0) <= LEVEL_MAX else None
+    fits = name.width <= WIDTH and (level or 0) <= LEVEL_MAX
+    return name if fits and name.path() == path else None
 
 
 def hashes_at(size: int, level: int) -> int:
