@@ -39,7 +39,7 @@ from gate.probe.walking import Walker, walk_all
 from gate.settings import load_settings
 from models.pack import load_pack
 
-LOOK_MS: Final = 1500
+LOOK_MS: Final = 3000
 _LOST_AFTER_FRAMES: Final = 1
 _HAND_WALKS_MS: Final = 200
 _SHM: Final = Path("/dev/shm")  # noqa: S108

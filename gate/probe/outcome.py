@@ -98,7 +98,9 @@ class Outcome:
         """Return the report as text: the verdict first."""
         report = self.report
         megabytes = report.bytes_scanned / 1e6
-        verdict = "nothing remains" if self.clean else self._why_not()
+        verdict = "nothing remains where it was searched" if self.clean else self._why_not()
+        if report.not_searched:
+            verdict += f" ({len(report.not_searched)} not searched)"
         out = [
             f"{'CLEAN' if self.clean else 'NOT CLEAN'}  {self.design.value}: {verdict}",
             f"  planted     {len(self.walked)} passages; {report.needles} needles ("
