@@ -32,7 +32,8 @@ bench: $(VENV)/.dev  ## per-step times of a passage
 
 lock:            ## re-lock the dependencies (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra bootstrap --extra setup pyproject.toml -o requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra bootstrap --extra setup --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra bootstrap --extra setup --extra dev --extra pkcs11 pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra tpm -c requirements-dev.lock pyproject.toml -o requirements-tpm.lock
 
 clean:           ## remove everything that was set up here
 	rm -rf $(VENV) .cache var
