@@ -44,9 +44,12 @@ def make_tpm_key(out: Path, public: Path, tpm: Path, pcrs: Sequence[int]) -> str
     """
     _must_be_new(out, public)
     loading = KeyLoading(KeyPlan([], tpm=str(tpm)), ask_at_terminal)
-    machine = loading.tpm()
-    blob, public_key = machine.make(pcrs)
-    machine.load(blob, str(out))  # before anybody enrols cards to it
+    try:
+        machine = loading.tpm()
+        blob, public_key = machine.make(pcrs)
+        machine.load(blob, str(out))  # before anybody enrols cards to it
+    finally:
+        loading.close()
     _write(out, blob.encode(), PRIVATE)
     return _publish(public, public_key)
 

@@ -99,6 +99,13 @@ class KeyLoading:
             self._tpm = tpm2_key.Tpm(self.tpm_fd)
         return self._tpm
 
+    def close(self) -> None:
+        """Let go of the TPM, for the next one: a bare one serves one at a time. Idempotent."""
+        self._tpm = None
+        if self.tpm_fd is not None:
+            os.close(self.tpm_fd)
+            self.tpm_fd = None
+
     def _of_tpm(self, path: Path) -> OpeningKey:
         where = f"TPM key {path}"
         tpm = self.tpm()
