@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gate.errors import LedgerFault
@@ -14,6 +14,7 @@ from gate.ledger.store import Ledger
 _LOG = logging.getLogger(__name__)
 DAY_S: Final = 24 * 3600.0
 _CLOCK_AHEAD: Final = timedelta(days=1)
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _AT_ONCE: Final = 64 * TILE
 """How many bodies go in one transaction: no passage waits longer for the log than that takes."""
 
@@ -28,7 +29,7 @@ def prune_older(ledger: Ledger, keep_days: int, now: datetime) -> int:
         LedgerFault: the log cannot be read or written; what was pruned before stays so.
     """
     begin = below = ledger.pruned_below()
-    end = ledger.prunable(now - timedelta(days=keep_days))
+    end = ledger.prunable(max(now - timedelta(days=keep_days), _EPOCH))
     while below < end:
         below = min(end, below + _AT_ONCE)
         ledger.prune(below, now)
