@@ -67,7 +67,7 @@ def test_settings_cannot_change(config: Path) -> None:
         ("GATE_GATE_MODE", "production", lambda s: s.gate.mode),
         ("GATE_CAMERA_SOURCE", "v4l2:2", lambda s: s.camera.source),
         ("GATE_CAMERA_LOOK_MS", "900", lambda s: str(s.camera.look_ms)),
-        ("GATE_MODELS_SPARES", "2", lambda s: str(s.models.spares)),
+        ("GATE_MODELS_SPARES", "3", lambda s: str(s.models.spares)),
     ],
 )
 def test_a_variable_replaces_one_value(config: Path, name: str, value: str, read: Any) -> None:
