@@ -194,17 +194,3 @@ def with_one_cosignature(note: str, vkey: str, witness: WitnessKey) -> str:
     if at is None or not own:
         raise LedgerFault("a checkpoint is not co-signed by this witness")
     return f"{text}\n{own[0].text()}{lines[0].text()}"
-
-
-def merged(notes: list[str]) -> str:
-    """Return one note with the signature lines of notes of the same text, each line once.
-
-    Raises:
-        LedgerFault: a note is none, or their texts differ.
-    """
-    opened = [split(note) for note in notes]
-    texts = {text for text, _ in opened}
-    if len(texts) != 1:
-        raise LedgerFault("only notes of one checkpoint can be merged")
-    lines = dict.fromkeys(line for _, found in opened for line in found)
-    return f"{texts.pop()}\n{''.join(line.text() for line in lines)}"
