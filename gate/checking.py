@@ -1,4 +1,4 @@
-"""`gate check-config`: read everything a start would read, and start nothing."""
+"""`gate check-config`: read everything a start would read, and move no device."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.host_conditions import host_conditions
 from gate.key_plan import plan_of, self_tested
+from gate.ledger.witness_site import parse_sites
 from gate.settings import Settings, load_settings
 from gate.status_refresh import newest_seen
 from gate.wiring import load_documents
@@ -33,6 +34,7 @@ def check(config: Path) -> list[tuple[str, str]]:
         ("status list", _status_line(settings, documents.trust, now)),
         ("keys", keys),
         ("ledger key", documents.signer.vkey),
+        ("witnesses", _witnesses_line(settings)),
         ("turnstile", f"osdp on {settings.turnstile.port} at {settings.turnstile.baud} baud"),
         ("camera", shown_source(settings.camera.source)),
         (
@@ -45,6 +47,14 @@ def check(config: Path) -> list[tuple[str, str]]:
 def _keys_line(settings: Settings) -> str:
     held = self_tested(plan_of(settings))
     return ", ".join(f"{key.kid.hex()} ({key.kind.value})" for key in held)
+
+
+def _witnesses_line(settings: Settings) -> str:
+    named = [
+        f"{site.key.name} ({site.url or 'offline'})"
+        for site in parse_sites(settings.ledger.witnesses)
+    ]
+    return ", ".join(named) or "none: a signed log alone could show two histories"
 
 
 def _status_line(settings: Settings, trust: Trust, now: datetime) -> str:

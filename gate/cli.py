@@ -104,7 +104,7 @@ def run_gate(config: ConfigPath) -> ExitCode:
 @app.command(name="check-config")
 @ends_with_code("gate")
 def check_config(config: ConfigPath, as_json: Json = False) -> ExitCode:
-    """Read configuration, keys, policy, trust and models as `gate run` would, and start nothing."""
+    """Read configuration, keys, policy, trust and models as `gate run` would; move no device."""
     from gate.checking import check
 
     lines = check(config)
