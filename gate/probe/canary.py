@@ -37,7 +37,7 @@ from gate.probe.needles import Kind, Needle
 from gate.template.protection import protect
 from models.pack import Pack
 
-HEIGHT_PX: Final = 640
+HEIGHT_PX: Final = 560
 _NOISE: Final = 3
 _DARKEST, _BRIGHTEST = 12, 243
 _JPEG_QUALITY: Final = 92

@@ -56,7 +56,7 @@ class Walker:
         gate = self._gate
         self._canary.lens.show(passage.view)
         gate.wait(
-            lambda: gate._kiosk.screen in ("idle", "card_only") and gate._kiosk.online,
+            lambda: gate.kiosk.screen in ("idle", "card_only") and gate.kiosk.online,
             PASSAGE_S,
             "the canary gate does not get ready",
         )
@@ -70,7 +70,7 @@ class Walker:
         threading.Thread(target=self._tap, args=(wallet,), name="phone", daemon=True).start()
         try:
             gate.wait(
-                lambda: len(gate._passages) > before,
+                lambda: len(gate.passages()) > before,
                 PASSAGE_S,
                 f"the canary gate did not finish '{passage.name}'",
             )
