@@ -2,7 +2,7 @@
 
 strace injects the fault at the n-th call of one kind. The writer is forked from a process that
 has imported everything, and makes M - n dummy calls of that kind first, so that one strace, which
-breaks the M-th call, serves every n. Set GATE_ALL_FAULTS=1 to break every call instead of an even
+breaks the M-th call, serves every n. Set ALL_FAULTS=1 (and --timeout=900) to break every call instead of an even
 sample of them.
 """
 
@@ -41,7 +41,7 @@ TRACED = (
 )
 NO_SPACE = {"openat", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "mmap", "mkdir"}
 SAMPLE = 50
-"""Calls broken for each scenario and fault without GATE_ALL_FAULTS."""
+"""Calls broken for each scenario and fault without ALL_FAULTS."""
 
 
 def _load_writer() -> ModuleType:
@@ -167,7 +167,7 @@ def sample(counts: Counter[str], fault: str) -> list[Case]:
         if fault != "error=ENOSPC" or call in NO_SPACE
         for at in range(1, count + 1)
     ]
-    if os.environ.get("GATE_ALL_FAULTS") or len(cases) <= SAMPLE:
+    if os.environ.get("ALL_FAULTS") or len(cases) <= SAMPLE:
         return cases
     return [cases[index * len(cases) // SAMPLE] for index in range(SAMPLE)]
 
