@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,23 @@ from firmware_bridge.errors import DeviceFault
 from firmware_bridge.ports import ApduChannel, Crossing, Link, OpenResult, TurnstileStatus
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.console.deps import KioskView, Screen
-from gate.errors import KeyAgentFault, LedgerFault, VerifierFault
+from gate.errors import KeyAgentFault, LedgerFault, TemplateRejected, VerifierFault
 from gate.host_conditions import HostConditions
 from gate.ledger.checkpoint import generate
 from gate.ledger.record import (
     CardKeyDestroyed,
+    Cleared,
     Decided,
     FaultCode,
     Faulted,
+    HostSeen,
     KeyPurpose,
     KeyUsed,
     Missed,
     Mode,
     Moved,
     Pack,
+    PolicyChanged,
     Record,
     Started,
     Stopped,
@@ -94,6 +97,8 @@ POLICY = Policy(
 HOST = HostConditions(True, True, True, True)
 FACE_ON = FaceMode(FaceReason.ON, EXPIRY)
 CERTIFICATE = DeathCertificate(0, 120, 1, True, 2, 3, False, 0, 0, 900, 48, 0)
+
+KILLED = replace(CERTIFICATE, exit_code=-9)
 
 
 def make_card(groups: tuple[str, ...] = ("staff",)) -> VerifiedCard:
@@ -205,7 +210,7 @@ class OneLook:
         assert self.key_closed
         self._let_end.wait(WAIT_S)
         self._trace.add("verifier gone")
-        return CERTIFICATE
+        return KILLED if self.killed.is_set() else CERTIFICATE
 
 
 class Verifiers:
@@ -323,6 +328,7 @@ class Kiosk:
         self.broken: Exception | None = None
         self._count = 0
         self._open: dict[str, threading.Event] = {}
+        self._typed: dict[str, str] = {}
 
     def show(self, view: KioskView) -> None:
         if self.broken is not None:
@@ -340,7 +346,12 @@ class Kiosk:
         if self.pins:
             return self.pins.pop(0)
         self._open[token].wait(timeout_s)
-        return None
+        return self._typed.pop(token, None)
+
+    def type(self, token: str, pin: str) -> None:
+        """A person types at a prompt that waits."""
+        self._typed[token] = pin
+        self._open[token].set()
 
     def close_prompt(self, token: str) -> None:
         self._open[token].set()
@@ -679,8 +690,8 @@ def test_a_verifier_that_dies_in_the_middle_of_a_look(world: World) -> None:
     world.kiosk.pins = [PIN]
     report = world.passage()
     assert report.decisions == [Deny(DenyReason.VERIFIER_FAULT, Which.FACE), Grant(Which.PIN)]
-    assert report.certificate == CERTIFICATE
-    world.trace.wait(VerifierDied.of(CERTIFICATE))
+    assert report.certificate == KILLED
+    world.trace.wait(VerifierDied.of(KILLED))
     world.trace.wait(Faulted(FaultCode.VERIFIER_KILLED))
     assert world.verifiers.looks[0].killed.is_set()
 
@@ -1114,3 +1125,303 @@ def test_inputs_of_a_line_that_is_not_up_are_nobodys_alarm(world: World) -> None
     world.at(Screen.IDLE)
     assert Faulted(FaultCode.TAMPER) not in world.trace.all
     assert Faulted(FaultCode.FIRE) not in world.trace.all
+
+
+# ---- what stands in the log beside the decisions ----------------------------------------------
+
+
+def test_the_key_stands_before_the_decision_it_served(world: World) -> None:
+    world.passage()
+    world.card = replace(CARD, sealed_template=None)
+    world.kiosk.pins = [PIN]
+    world.passage()
+    found = [r for r in world.trace.records() if isinstance(r, KeyUsed | Decided)]
+    assert found == [TEMPLATE_KEY, FACE_GRANTED, PIN_KEY, PIN_GRANTED]
+
+
+def test_the_key_is_recorded_while_the_verifier_looks(world: World) -> None:
+    world.verifiers.says = [said(Kind.CAMERA_ON)]  # and then nothing: it looks
+    world.tap()
+    world.trace.wait(TEMPLATE_KEY)
+    assert world.decisions == []
+    assert world.verifiers.looks[0].job is not None, "the job was handed over first"
+
+
+def test_the_key_of_a_pin_is_asked_once_for_all_tries_of_a_session(world: World) -> None:
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.kiosk.pins = ["0000", PIN]
+    assert world.passage().let_in
+    found = [r for r in world.trace.records() if isinstance(r, KeyUsed | Decided)]
+    assert found == [PIN_KEY, denied(DenyReason.WRONG_PIN, Which.PIN, 1), PIN_GRANTED]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KeyAgentFault("no answer"), KeyOutcome.FAILED),
+        (KeyAgentFault("too many", outcome=KeyOutcome.RATE_LIMITED), KeyOutcome.RATE_LIMITED),
+        (KeyAgentFault("again", outcome=KeyOutcome.SECOND), KeyOutcome.SECOND),
+        (TemplateRejected("does not open"), KeyOutcome.REFUSED),
+        (RuntimeError("a defect"), KeyOutcome.FAILED),
+    ],
+)
+def test_every_answer_of_the_key_agent_is_recorded(
+    world: World, error: Exception, outcome: KeyOutcome
+) -> None:
+    world.keys.error = error
+    world.kiosk.pins = [PIN]
+    assert not world.passage().granted
+    used = [r for r in world.trace.records() if isinstance(r, KeyUsed)]
+    assert used == [KeyUsed(KeyPurpose.TEMPLATE, outcome), KeyUsed(KeyPurpose.PIN, outcome)]
+
+
+@pytest.mark.parametrize("lane", ["face", "pin"])
+def test_a_key_that_cannot_be_recorded_opens_nothing(world: World, lane: str) -> None:
+    if lane == "pin":
+        world.card = replace(CARD, sealed_template=None)
+        world.kiosk.pins = [PIN]
+    world.start()
+    world.at(Screen.IDLE)
+    world.log.fails_at = KeyUsed
+    report = world.passage()
+    assert report.unrecorded
+    assert report.decisions == []
+    assert world.pulses == 0
+    world.log.fails_at = None
+    world.at(Screen.IDLE, times=2)
+    world.kiosk.pins = [PIN]
+    assert world.passage().let_in, "the next one passes when the log is well again"
+
+
+def test_a_denial_waits_for_the_answer_that_is_under_way(world: World) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow(Keys):
+        def _check(self) -> None:
+            asked.set()
+            answer.wait(WAIT_S)
+
+    world.keys = Slow()
+    world.tap()
+    assert asked.wait(WAIT_S)
+    world.runner.stop()
+    time.sleep(0.1)
+    assert world.decisions == []
+    answer.set()
+    world.joined()
+    found = [r for r in world.trace.records() if isinstance(r, KeyUsed | Decided)]
+    assert found == [TEMPLATE_KEY, denied(DenyReason.SHUTTING_DOWN, Which.FACE, 1)]
+
+
+def test_who_walks_away_after_a_key_was_used_leaves_a_decision(world: World) -> None:
+    world.verifiers.says = [said(Kind.CAMERA_ON)]
+    for _ in range(3):  # the auditor of these tests refuses a second key without a decision
+        before = world.trace.all.count(TEMPLATE_KEY)
+        world.tap()
+        world.trace.wait(TEMPLATE_KEY, times=before + 1)
+        world.runner.leave()
+        left = Deny(DenyReason.TIMED_OUT, Which.FACE)
+        assert world.reports.get(timeout=WAIT_S).decisions == [left]
+
+
+def test_who_walks_away_from_the_pin_leaves_none_without_a_key(world: World) -> None:
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.tap()
+    world.at(Screen.PIN)
+    world.runner.leave()
+    assert world.reports.get(timeout=WAIT_S).decisions == []
+    assert world.decisions == []
+
+
+def test_a_template_that_does_not_open_is_no_incident_of_the_verifier(world: World) -> None:
+    world.card = replace(CARD, consent_record=b"another consent")
+    world.kiosk.pins = [PIN]
+    world.passage()
+    world.trace.wait("verifier gone")
+    world.stop()
+    assert not [r for r in world.trace.records() if isinstance(r, Faulted)]
+
+
+def test_cards_are_numbered_through_the_day_and_refused_ones_are_not(world: World) -> None:
+    other = make_card()
+    for card in (CARD, other, Refused(CardRefusal.REVOKED), CARD, make_card(groups=("guests",))):
+        world.card = card
+        world.passage()
+    assert [record.card for record in world.decisions] == [1, 2, 0, 1, 3]
+    world.stop()
+    assert world.trace.records()[-2:] == [CardKeyDestroyed(3), Stopped(clean=True)]
+
+
+def test_a_number_of_a_decision_that_was_not_recorded_is_given_again(world: World) -> None:
+    world.passage()
+    world.card = make_card()
+    world.log.fails_at = Decided
+    assert world.passage().unrecorded
+    world.log.fails_at = None
+    world.at(Screen.IDLE, times=3)
+    world.card = make_card()
+    world.passage()
+    assert [record.card for record in world.decisions] == [1, 2]
+
+
+def test_at_midnight_the_key_is_destroyed_while_the_lane_is_idle(world: World) -> None:
+    world.now = NOW.replace(hour=23, minute=59)
+    world.passage()
+    world.at(Screen.IDLE, times=2)
+    assert CardKeyDestroyed(1) not in world.trace.all
+    world.now = NOW + timedelta(hours=15, seconds=1)
+    world.trace.wait(CardKeyDestroyed(1))
+    world.passage()
+    assert world.decisions[-1].card == 1
+
+
+def test_midnight_in_the_middle_of_a_passage(world: World) -> None:
+    world.now = NOW.replace(hour=23, minute=59)
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.card = make_card()
+    world.kiosk.pins = [PIN]
+    world.passage()
+    world.card, world.kiosk.pins = CARD, ["0000"]
+    world.tap()
+    world.at(Screen.PIN_AGAIN)
+    world.now = NOW + timedelta(hours=15)
+    token = world.kiosk.views[-1].pin_token
+    assert token is not None
+    world.kiosk.type(token, PIN)
+    assert world.reports.get(timeout=WAIT_S).let_in
+    found = [r for r in world.trace.records() if isinstance(r, CardKeyDestroyed | Decided)]
+    wrong = denied(DenyReason.WRONG_PIN, Which.PIN, 2)
+    assert found == [PIN_GRANTED, wrong, CardKeyDestroyed(2), PIN_GRANTED]
+
+
+def test_a_key_whose_end_cannot_be_recorded_names_nobody_any_more(world: World) -> None:
+    world.now = NOW.replace(hour=23, minute=59)
+    world.passage()
+    world.at(Screen.IDLE, times=2)
+    world.log.fails_at = CardKeyDestroyed
+    world.now = NOW + timedelta(hours=15)
+    world.trace.wait(("refused", CardKeyDestroyed(1)))
+    assert not world.passage().granted, "no decision of the new day before that record"
+    assert world.pulses == 1
+    world.log.fails_at = None
+    world.trace.wait(CardKeyDestroyed(1))
+    world.at(Screen.IDLE, times=3)
+    assert world.passage().let_in
+
+
+# ---- rules and alarms -------------------------------------------------------------------------
+
+
+def test_another_policy_rules_from_the_next_passage_on(world: World) -> None:
+    world.passage()
+    document = POLICY.document.model_copy(update={"access_groups": ("guests",)})
+    newer = Policy(document, "cd" * 32)
+    world.rules.next.append((PolicyChanged(newer.sha256), newer))
+    assert world.passage().decisions == [Deny(DenyReason.NOT_ALLOWED_HERE)]
+    records = world.trace.records()
+    place = records.index(PolicyChanged(newer.sha256))
+    assert records.index(FACE_GRANTED) < place
+    assert records.index(denied(DenyReason.NOT_ALLOWED_HERE, card=1)) > place
+
+
+def test_a_policy_that_cannot_be_recorded_does_not_rule(world: World) -> None:
+    document = POLICY.document.model_copy(update={"access_groups": ("guests",)})
+    newer = Policy(document, "cd" * 32)
+    world.start()
+    world.at(Screen.IDLE)
+    world.log.fails_at = PolicyChanged
+    world.rules.next.append((PolicyChanged(newer.sha256), newer))
+    world.trace.wait(("refused", PolicyChanged(newer.sha256)))
+    assert world.rules.policy is POLICY
+    world.log.fails_at = None
+    world.trace.wait(PolicyChanged(newer.sha256))
+
+
+def test_the_pin_tries_follow_the_policy(world: World) -> None:
+    strict = Policy(POLICY.document.model_copy(update={"pin_max_tries": 1}), "cd" * 32)
+    world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
+    world.start()
+    world.rules.next.append((PolicyChanged(strict.sha256), strict))
+    world.kiosk.pins = ["0000", PIN]
+    assert world.passage().decisions == [Deny(DenyReason.WRONG_PIN, Which.PIN)]
+
+
+def test_rules_that_break_keep_the_lane_and_the_old_rules(world: World) -> None:
+    def broken(now: datetime, append: Callable[[Record], bool]) -> None:  # noqa: ARG001 - a port
+        raise RuntimeError("a defect")
+
+    world.rules.renew = broken  # type: ignore[method-assign]  # this rules object misbehaves
+    assert world.passage().let_in
+    assert Faulted(FaultCode.INTERNAL) in world.trace.records()
+
+
+@pytest.mark.parametrize(
+    ("begin", "code"),
+    [
+        (lambda w: setattr(w.rules, "fresh", False), FaultCode.STATUS_LIST_STALE),
+        (
+            lambda w: setattr(w.rules, "face", FaceMode(FaceReason.POLICY_EXPIRED)),
+            FaultCode.POLICY_EXPIRED,
+        ),
+        (
+            lambda w: setattr(w.rules, "face", FaceMode(FaceReason.DEPLOYMENT_EXPIRED)),
+            FaultCode.DEPLOYMENT_EXPIRED,
+        ),
+        (
+            lambda w: setattr(
+                w.turnstile, "now", TurnstileStatus(Link.ONLINE, ready=True, fire=True)
+            ),
+            FaultCode.FIRE,
+        ),
+        (
+            lambda w: setattr(w.turnstile, "now", TurnstileStatus(Link.OFFLINE)),
+            FaultCode.TURNSTILE_OFFLINE,
+        ),
+        (lambda w: setattr(w.keys, "dead", True), FaultCode.KEY_AGENT_DEAD),
+    ],
+)
+def test_an_alarm_is_recorded_when_it_begins_and_when_it_ends(
+    world: World, begin: Callable[[World], None], code: FaultCode
+) -> None:
+    world.start()
+    world.at(Screen.IDLE)
+    begin(world)
+    world.trace.wait(Faulted(code))
+    time.sleep(0.6)  # asked again a few times meanwhile
+    world.rules.fresh, world.rules.face = True, FACE_ON
+    world.turnstile.now = TurnstileStatus(Link.ONLINE, ready=True)
+    world.keys.dead = False
+    world.trace.wait(Cleared(code))
+    assert world.trace.records() == [Faulted(code), Cleared(code)]
+
+
+def test_no_verifier_for_half_a_minute_is_a_fault(world: World) -> None:
+    seconds = [0.0]
+    world.now_s = lambda: seconds[0]
+    world.verifiers.missing = True
+    world.start()
+    world.at(Screen.CARD_ONLY)
+    assert Faulted(FaultCode.VERIFIER_SPAWN) not in world.trace.all
+    seconds[0] = 31.0
+    world.trace.wait(Faulted(FaultCode.VERIFIER_SPAWN))
+    world.verifiers.missing = False
+    world.trace.wait(Cleared(FaultCode.VERIFIER_SPAWN))
+
+
+def test_a_host_that_begins_to_swap_is_recorded_and_shown(world: World) -> None:
+    seconds = [0.0]
+    world.now_s = lambda: seconds[0]
+    world.start()
+    world.at(Screen.IDLE)
+    world.host = replace(HOST, swap_off=False)
+    time.sleep(0.6)
+    assert world.trace.records() == [], "asked about once a minute"
+    seconds[0] = 61.0
+    world.trace.wait(HostSeen(True, False, True, True))
+    (line,) = [line for line in world.runner.health() if line.part.startswith("host")]
+    assert not line.ok
+    assert "swapoff" in line.advice
+    world.host = HOST
+    seconds[0] = 130.0
+    world.trace.wait(HostSeen(True, True, True, True))
+    assert world.trace.records() == [HostSeen(True, False, True, True), HostSeen(*[True] * 4)]
