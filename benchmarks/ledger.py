@@ -60,10 +60,10 @@ from gate.ledger.verify import verify_export, verify_store
 path = Path(sys.argv[1])
 check = verify_export if path.is_dir() else verify_store
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
+start, began = time.perf_counter(), time.process_time()
 report = check(path, sys.argv[2])
 took_s = time.perf_counter() - start
-print(took_s, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(took_s, time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 assert report.ok, report.problems
 """
 
@@ -161,8 +161,8 @@ def measure_log(folder: Path, signer: Signer, count: int) -> dict[str, float]:
             text=True,
             check=True,
         )
-        took_s, mib = map(float, done.stdout.split())
-        result |= {f"{name}_s": took_s, f"{name}_mib": mib}
+        took_s, cpu_s, mib = map(float, done.stdout.split())
+        result |= {f"{name}_s": took_s, f"{name}_cpu_s": cpu_s, f"{name}_mib": mib}
     newest = (folder / "export" / "checkpoint").read_text()
     log = FileLog(path)
     start = time.perf_counter()

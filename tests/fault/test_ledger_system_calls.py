@@ -2,8 +2,8 @@
 
 strace injects the fault at the n-th call of one kind. The writer is forked from a process that
 has imported everything, and makes M - n dummy calls of that kind first, so that one strace, which
-breaks the M-th call, serves every n. Set ALL_FAULTS=1 (and --timeout=900) to break every call instead of an even
-sample of them.
+breaks the M-th call, serves every n. Set ALL_FAULTS=1 (and --timeout=900) to break every call
+instead of an even sample of them.
 """
 
 from __future__ import annotations
