@@ -63,7 +63,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start, began = time.perf_counter(), time.process_time()
 report = check(path, sys.argv[2])
 took_s = time.perf_counter() - start
-print(took_s, time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(took_s, time.process_time() - began, grown / 1024)
 assert report.ok, report.problems
 """
 
