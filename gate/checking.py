@@ -7,7 +7,9 @@ from pathlib import Path
 
 from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
+from gate.editions import Edition, refuse_older
 from gate.host_conditions import host_conditions
+from gate.rules import POLICY_MEMORY
 from gate.key_plan import plan_of, self_tested
 from gate.ledger.witness_site import parse_sites
 from gate.settings import Settings, load_settings
@@ -25,6 +27,12 @@ def check(config: Path) -> list[tuple[str, str]]:
     now = datetime.now(UTC)
     keys = _keys_line(settings)
     documents = load_documents(settings, now)
+    policy = documents.policy
+    refuse_older(
+        settings.policy.policy,
+        Edition(policy, policy.document.issued, policy.sha256),
+        settings.gate.data_dir / POLICY_MEMORY,
+    )
     host = host_conditions()
     return [
         ("gate", f"{settings.gate.id}, mode {settings.gate.mode}"),
