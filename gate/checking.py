@@ -9,9 +9,9 @@ from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.editions import Edition, refuse_older
 from gate.host_conditions import host_conditions
-from gate.rules import POLICY_MEMORY
 from gate.key_plan import plan_of, self_tested
 from gate.ledger.witness_site import parse_sites
+from gate.rules import POLICY_MEMORY
 from gate.settings import Settings, load_settings
 from gate.status_refresh import newest_seen
 from gate.wiring import load_documents
