@@ -118,7 +118,11 @@ class Door:
 
     def ready(self) -> None:
         """Wait until the gate is idle with a spare verifier."""
-        self.wait(lambda: self.live.kiosk().screen is Screen.IDLE, "ready")
+        self.wait(
+            # The screen alone promises a spare that may still be coming.
+            lambda: self.live.kiosk().screen is Screen.IDLE and self.stage.gate.verifiers.ready(),
+            "ready",
+        )
 
     def visit(
         self,

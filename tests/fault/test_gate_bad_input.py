@@ -314,7 +314,9 @@ def test_a_turnstile_that_answers_no_more_while_it_opens(door: Door) -> None:
         report = door.visit(Card.OWNER, at={Screen.LOOK: stall})
     finally:
         turnstile.faults.stall = False
-    assert report.decisions in ([Grant(Lane.FACE)], [Deny(DenyReason.TURNSTILE_OFFLINE)])
+    # The line is asked once more right before a grant; the stall may come just before or after.
+    offline = Deny(DenyReason.TURNSTILE_OFFLINE, Lane.FACE)
+    assert report.decisions in ([Grant(Lane.FACE)], [offline])
     assert not report.let_in
     door.ready()
     assert door.stage.gate.turnstile.status().link is Link.ONLINE
