@@ -6,6 +6,7 @@ import array
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gate.errors import ConfigError, KeyAgentFault, TemplateRejected
+from gate.key_supervision import SupervisedKeyAgent
 from gate.template.agent_client import KeyAgent
 from gate.template.agent_wire import Operation, Request
 from gate.template.context import Purpose, SealContext
 from gate.template.envelope import Envelope, open_envelope
+from gate.template.key_source import KeyPlan
 from gate.template.outcome import KeyOutcome
 from gate.template.seal import seal
 
@@ -272,3 +275,26 @@ def test_a_bad_key_file_is_a_refused_start(key_files: list[Path]) -> None:
         KeyAgent.start([key_files[0].with_name("absent.pem")])
     with pytest.raises(ConfigError, match="no template key"):
         KeyAgent.start([])
+
+
+def test_a_typed_passphrase_is_not_kept_for_the_next_agent(
+    key_files: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = KeyPlan.of_files(key_files)
+    keys = SupervisedKeyAgent(
+        lambda: KeyAgent.start(plan, ask=lambda _what: "old secret"),
+        lambda: KeyAgent.start(plan),
+        monotonic_s=iter(range(0, 1000, 2)).__next__,
+    )
+    try:
+        os.kill(keys.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while not caplog.records:
+            assert not keys.alive() or time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not keys.alive(), "it needs somebody at the terminal"
+        assert len(caplog.records) == 1, "said once, not at every health check"
+        assert "needs a passphrase" in caplog.text
+        assert "old secret" not in caplog.text
+    finally:
+        keys.close()
