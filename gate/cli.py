@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from gate.cli_keys import keys_app
-from gate.cli_ledger import ledger_app
-from gate.cli_options import Json, VKey, vkey_text
-from gate.cli_probe import probe_command
-from gate.cli_selftest import self_test_command
-from gate.cli_witness import witness_app
+from gate.commands.keys import keys_app
+from gate.commands.ledger import ledger_app
+from gate.commands.models import models_app
+from gate.commands.options import DEFAULT_CACHE, CacheDir, Json, ModelsDir, VKey, vkey_text
+from gate.commands.probe import probe_command
+from gate.commands.selftest import self_test_command
+from gate.commands.witness import witness_app
 from gate.exit_codes import EXIT_CODES_HELP, ExitCode, ends_with_code
 
 app = typer.Typer(
@@ -25,33 +26,14 @@ app = typer.Typer(
     help="A door that compares ONE live face with ONE template on the person's own card, "
     "and keeps neither.\n\nStart with `gate demo`. " + EXIT_CODES_HELP,
 )
-models_app = typer.Typer(no_args_is_help=True, help="Model packs: fetch, verify, list.")
 app.add_typer(models_app, name="models")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(witness_app, name="witness")
-app.command(name="probe")(probe_command)
-app.command(name="self-test")(self_test_command)
 app.add_typer(keys_app, name="keys")
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The gate's TOML file; see gate.example.toml.")
 ]
-CacheDir = Annotated[
-    Path,
-    typer.Option(
-        "--cache", envvar="GATE_CACHE_DIR", help="Where fetched and converted models are kept."
-    ),
-]
-ModelsDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--models",
-        envvar="GATE_MODELS_DIR",
-        help="A folder with the files of the edge pack; otherwise their pinned origins are asked.",
-    ),
-]
-PackName = Annotated[str, typer.Argument(help="bootstrap or edge.")]
-DEFAULT_CACHE = Path(".cache/consentgate")
 
 
 @app.command()
@@ -130,41 +112,8 @@ def console(
     return serve_console(ledger, vkey_text(vkey), host, port)
 
 
-@models_app.command(name="list")
-@ends_with_code("gate")
-def models_list(as_json: Json = False) -> ExitCode:
-    """Show the packs: what is in them, licences, thresholds and where those come from."""
-    from gate.model_packs import list_packs
-
-    list_packs(as_json=as_json)
-    return ExitCode.OK
-
-
-@models_app.command(name="fetch")
-@ends_with_code("gate")
-def models_fetch(
-    pack: PackName = "bootstrap", models: ModelsDir = None, cache: CacheDir = DEFAULT_CACHE
-) -> ExitCode:
-    """Bring one pack into the cache; every file is checked against its SHA-256 first."""
-    from gate.model_packs import fetch
-
-    typer.echo(fetch(pack, cache, models))
-    return ExitCode.OK
-
-
-@models_app.command(name="verify")
-@ends_with_code("gate")
-def models_verify(
-    pack: PackName = "bootstrap",
-    folder: Annotated[
-        Path | None, typer.Option("--dir", help="The pack's folder; the cache otherwise.")
-    ] = None,
-    cache: CacheDir = DEFAULT_CACHE,
-) -> ExitCode:
-    """Check the files of a pack against their SHA-256, without parsing any."""
-    from gate.model_packs import verify
-
-    return verify(folder or cache / "packs" / pack)
+app.command(name="self-test")(self_test_command)
+app.command(name="probe")(probe_command)
 
 
 def main() -> None:

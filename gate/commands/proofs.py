@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gate.cli_options import Json, VKey, vkey_text
+from gate.commands.options import Json, VKey, vkey_text
 from gate.exit_codes import ExitCode, ends_with_code
 
 prove_app = typer.Typer(

@@ -14,6 +14,21 @@ VKey = Annotated[
     str,
     typer.Option("--vkey", help="Verifier key of the log, from a source you trust (text or file)."),
 ]
+CacheDir = Annotated[
+    Path,
+    typer.Option(
+        "--cache", envvar="GATE_CACHE_DIR", help="Where fetched and converted models are kept."
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        envvar="GATE_MODELS_DIR",
+        help="A folder with the files of the edge pack; otherwise their pinned origins are asked.",
+    ),
+]
+DEFAULT_CACHE = Path(".cache/consentgate")
 
 
 def vkey_text(value: str) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from gate.cli_options import Json, VKey, vkey_text
-from gate.cli_proofs import add_to
-from gate.cli_witness import add_cosigning_to
+from gate.commands.options import Json, VKey, vkey_text
+from gate.commands.proofs import add_to
+from gate.commands.witness import add_cosigning_to
 from gate.exit_codes import ExitCode, ends_with_code
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The log: verify it, export it, prove.")

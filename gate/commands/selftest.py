@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware_bridge.camera_source import Means
-from gate.cli_options import Json
+from gate.commands.options import Json
 from gate.escapes.attempts import ATTEMPTS
 from gate.escapes.layers import Layer
 from gate.escapes.report import THROUGH, Finding, SelfTest, Walls
