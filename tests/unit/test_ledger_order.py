@@ -237,6 +237,11 @@ def test_policies_that_nobody_published_are_found() -> None:
         ({"bytes_out": 63}, False),
         ({"bytes_out": 16 * 68}, False),
         ({"landlock_abi": 3}, False),
+        ({"bytes_in": 0, "bytes_out": 16, "seccomp_mode": 0, "exit_code": -9}, True),
+        ({"bytes_in": 0, "bytes_out": 16, "seccomp_mode": 0}, True),
+        ({"bytes_in": 0, "bytes_out": 16, "seccomp_mode": 0, "exit_code": -31}, False),
+        ({"bytes_in": 0, "bytes_out": 16, "seccomp_mode": 0, "dumpable": True}, False),
+        ({"bytes_in": 0, "bytes_out": 32, "seccomp_mode": 0}, False),
     ],
 )
 def test_unclean_deaths_are_counted(change: dict[str, int], clean: bool) -> None:

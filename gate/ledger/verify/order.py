@@ -25,6 +25,8 @@ _CLEAN_DEATH: Final[Mapping[str, object]] = {
     "file_limit_zero": True,
     "pages_left": 0,
 }
+_UNUSED_DEATH: Final[Mapping[str, object]] = {"exit_code": -9, "seccomp_mode": 0}
+"""What is clean as well when a spare ended before it had a job."""
 _ANSWER_BYTES: Final = 16
 _ANSWERS_MAX: Final = 67
 """Ready, camera on, 64 words of guidance, verdict."""
@@ -113,8 +115,14 @@ class Order:
     def _verifier_died(self, _place: int, record: Mapping[str, Any]) -> None:
         """Count what no clean death looks like: an incident, or a gate that says more."""
         expected = self.landlock_abi
+        # Ended before it had a job: it never locked itself in, nor did it know anybody.
+        unused = record["bytes_in"] == 0 and record["bytes_out"] <= _ANSWER_BYTES
+        self.counts["verifiers_unused"] += unused
         clean = (
-            all(record[name] == value for name, value in _CLEAN_DEATH.items())
+            all(
+                record[name] == value or (unused and record[name] == _UNUSED_DEATH.get(name))
+                for name, value in _CLEAN_DEATH.items()
+            )
             and record["bytes_out"] % _ANSWER_BYTES == 0
             and record["bytes_out"] <= _ANSWERS_MAX * _ANSWER_BYTES
             and (expected is None or record["landlock_abi"] == expected)

@@ -28,7 +28,8 @@ class Report:
 
     `counts` has, among others: a number for each kind of record, `grants`, `denials`,
     `grants_without_movement` (a crash between record and act: nobody was let in by it, or the
-    outcome is not known), `unclean_stops`, `clock_steps_back`, `checkpoints`, and
+    outcome is not known), `unclean_stops`, `clock_steps_back`, `checkpoints`,
+    `verifiers_unclean` and `verifiers_unused` (ended before they had a job), and
     `denied.<reason>`, `lane.<lane>`, `moved.<result>`, `crossing.<crossing>`, `fault.<code>`.
     `policies` are the policies the gate said it worked under, in order; compare them with the
     published ones. `kept` says of each kept checkpoint, in the order given, whether this log
