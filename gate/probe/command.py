@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from gate.probe.canary import Faces
 from gate.probe.conduct import Plan, Standing, conduct
 from gate.probe.controls import holding, plant, random_needles
 from gate.probe.designs import Design
+from gate.probe.needles import Needle
 from gate.probe.outcome import Outcome, table
 from gate.probe.page import page
 from gate.probe.yara import write_rules
@@ -31,6 +33,7 @@ from models.fetch import Report, fetch_pack, fetch_sample_photos
 from models.verified import verify_pack
 
 STDOUT: Final = "-"
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,30 @@ def run(options: Options) -> ExitCode:
     say = Console(stderr=True, highlight=False, quiet=options.quiet)
     plan = _plan(options, say)
     outcomes = []
-    for design in designs:
-        with _status(say, design) as tell:
-            holds = _Hold(options, say)
-            outcomes.append(conduct(plan, design, tell, holds if holds.wanted else _pass))
+    with _leaving_nothing():
+        for design in designs:
+            with _status(say, design) as tell:
+                holds = _Hold(options, say)
+                outcomes.append(conduct(plan, design, tell, holds if holds.wanted else _pass))
     _report(options, outcomes)
     return _answer(outcomes, compare=options.compare)
+
+
+@contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """Make the signals that end a process end it as Ctrl-C does: pictures and keys go first."""
+
+    def end(number: int, _frame: object) -> None:
+        for each in (*_ENDING, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)  # a second one must not disturb the first
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _design(name: str) -> Design:
@@ -171,17 +192,21 @@ class _Hold:
     def __call__(self, standing: Standing) -> None:
         controls = random_needles("control", os.urandom)
         path = self._options.yara or Path(tempfile.gettempdir()) / f"probe-{os.getpid()}.yar"
-        write_rules(path, standing.needles, controls)
-        if not self._options.hold:
-            return
+        try:
+            write_rules(path, standing.needles, controls)
+            if self._options.hold:
+                self._until_enter(standing, controls, path)
+        finally:
+            if self._options.yara is None:
+                path.unlink(missing_ok=True)
+
+    def _until_enter(self, standing: Standing, controls: list[Needle], path: Path) -> None:
         with holding(plant(controls)) as helper:
             out = [f"# {len(standing.processes)} processes are held; scan them, then press Enter"]
             out += [f"yara {path} {p.pid}    # {p.name}" for p in standing.processes]
             out += [f"yara {path} {helper}    # the helper: the control rules must match"]
             print("\n".join(out), flush=True)  # noqa: T201
             sys.stdin.readline()
-        if self._options.yara is None:
-            path.unlink(missing_ok=True)
 
 
 def _report(options: Options, outcomes: list[Outcome]) -> None:
