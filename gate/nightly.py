@@ -24,6 +24,8 @@ from gate.wiring import Assembly
 _LOG = logging.getLogger(__name__)
 
 LONGEST: Final = timedelta(hours=1)
+END_S: Final = 30.0
+"""How long a probe that is ended may take to remove its pictures and keys."""
 AT_REST: Final = (Screen.IDLE, Screen.CARD_ONLY, Screen.OUT_OF_ORDER)
 NOTHING_SHOWN: Final = Probed(
     needles=0,
@@ -46,6 +48,7 @@ class Nightly:
         idle: whether nobody stands at the gate.
         append: writes the record of a finished probe.
         now: local time.
+        end_s: see END_S.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Nightly:
         idle: Callable[[], bool],
         append: Callable[[Probed], object],
         now: Callable[[], datetime],
+        end_s: float = END_S,
     ) -> None:
         self._at = at
+        self._end_s = end_s
         self._start = start
         self._idle = idle
         self._append = append
@@ -85,13 +90,15 @@ class Nightly:
             self._begin(now)
 
     def _begin(self, now: datetime) -> None:
-        self._report = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the probe ends
-        try:
-            self._process = self._start(self._report)
-        except OSError as error:
-            self._report.close()
-            self._log(None, error.strerror or "it cannot be started")
         self._ends = now + LONGEST
+        try:
+            self._report = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the probe ends
+            self._process = self._start(self._report)
+        except OSError as error:  # no room for its report, or no process
+            if self._report is not None:
+                self._report.close()
+                self._report = None
+            self._log(None, error.strerror or "it cannot be started")
 
     def _finish(self) -> None:
         """Read the report of the probe; one that runs too long is ended."""
@@ -120,11 +127,15 @@ class Nightly:
 
     def _end_process(self) -> None:
         assert self._process is not None
-        if self._process.poll() is None:
+        # Asked first, because it has pictures and keys to remove. Its canary gate ends by itself
+        # when nobody talks to it any more.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
             with contextlib.suppress(ProcessLookupError):
-                # Its canary gate ends by itself when nobody talks to it any more.
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+                os.killpg(self._process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._end_s)
 
     def close(self) -> None:
         """End a probe under way; it is not logged. Idempotent."""

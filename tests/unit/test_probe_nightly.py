@@ -1,11 +1,13 @@
 """The nightly probe starts once when due and nobody is there, and is logged whatever happens."""
 
 import json
+import resource
 import subprocess
 import sys
 import time as clock
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -138,6 +140,52 @@ def test_a_probe_that_hangs_is_ended_and_logged() -> None:
     night.now += LONGEST + timedelta(minutes=1)
     night.nightly.step()
     assert night.records == [NOTHING_SHOWN]
+
+
+def test_a_probe_that_is_ended_may_tidy_up_first(tmp_path: Path) -> None:
+    left = tmp_path / "picture"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"left = pathlib.Path({str(left)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (left.unlink(), sys.exit(1)))\n"
+        "left.touch()\n"
+        "time.sleep(600)"
+    )
+    night = Night(code)
+    night.now = EVENING + timedelta(hours=6)
+    night.step_until(left.exists)
+    night.nightly.close()
+    assert not left.exists()
+
+
+def test_a_probe_that_does_not_listen_is_killed() -> None:
+    night = Night("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)")
+    nightly = Nightly(
+        time(3, 0),
+        start=night._start,
+        idle=lambda: True,
+        append=night._append,
+        now=lambda: night.now,
+        end_s=0.1,
+    )
+    night.now = EVENING + timedelta(hours=6)
+    nightly.step()
+    night.now += LONGEST + timedelta(minutes=1)
+    nightly.step()
+    assert night.records == [NOTHING_SHOWN]
+
+
+def test_no_room_for_the_report_does_not_end_the_gate() -> None:
+    night = Night(says(REPORT))
+    night.now = EVENING + timedelta(hours=6)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        night.nightly.step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert night.records == [NOTHING_SHOWN]
+    assert night.starts == 0
 
 
 def test_a_log_that_fails_does_not_end_the_gate() -> None:
