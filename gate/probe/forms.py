@@ -55,12 +55,17 @@ def vector_forms(name: str, values: NDArray[np.floating]) -> list[Needle]:
 
 
 def encodings(name: str, data: bytes, kind: Kind = Kind.VECTOR) -> list[Needle]:
-    """Return bytes as they are, in hexadecimal of both cases, and in base64."""
+    """Return bytes as they are, in hexadecimal of both cases, and in base64.
+
+    Base64 turns three bytes into four letters, so bytes behind others (a template behind its
+    header) look different for each remainder of their place: each is a needle.
+    """
     return [
         Needle(name, kind, data),
         Needle(f"{name} hex", kind, data.hex().encode()),
         Needle(f"{name} HEX", kind, data.hex().upper().encode()),
         Needle(f"{name} base64", kind, base64.b64encode(data)),
+        *(Needle(f"{name} base64+{at}", kind, base64.b64encode(data[3 - at :])) for at in (1, 2)),
     ]
 
 

@@ -51,6 +51,13 @@ def test_a_key_is_found_as_hex_and_base64() -> None:
         assert len(index.search(b"xyz" + text, "memory")) == 1
 
 
+@given(st.binary(max_size=9))
+def test_base64_is_found_behind_any_header(header: bytes) -> None:
+    key = os.urandom(32)
+    for data, index in ((VECTOR.tobytes(), INDEX), (key, Index(encodings("k", key, Kind.KEY)))):
+        assert index.search(base64.b64encode(header + data + b"end"), "memory")
+
+
 def picture(path: Path) -> Path:
     y, x = np.mgrid[0:300, 0:240]
     shades = np.stack([y * 0.8, x, (x + y) * 0.5], axis=-1)
