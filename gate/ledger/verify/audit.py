@@ -11,7 +11,14 @@ from gate.ledger.verify.order import Order
 from gate.ledger.verify.proofs import Key, Tree
 from gate.ledger.verify.report import Problems, Report
 from gate.ledger.verify.schema import TILE, read_record
-from gate.ledger.verify.witness import Witness, check_cosigned, count_witnesses
+from gate.ledger.verify.witness import (
+    BLOB_BYTES,
+    NOTES_MAX,
+    Witness,
+    check_cosigned,
+    cosignature_lines,
+    count_witnesses,
+)
 
 _QUARTER_S: Final = 900
 _CLOCK_SKEW_BATCHES: Final = 96
@@ -47,12 +54,14 @@ class Found:
         notes: size and text of each signed checkpoint, oldest first.
         leaves: leaf hashes of the entries before the first row, from entry 0 on.
         cosigned: witness, size and text of each co-signed checkpoint that is kept.
+        mirror: the newest checkpoint is as a gate serves it, with co-signatures at hand.
     """
 
     rows: Iterable[tuple[object, object]]
     notes: Sequence[tuple[object, object]]
     leaves: Iterable[bytes] = field(default=())
     cosigned: Sequence[tuple[object, object, object]] = ()
+    mirror: bool = False
 
 
 def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
@@ -63,10 +72,11 @@ def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
     missing = tree.size
     if missing:
         order.begin_within()
-    _entries(found, tree, order, asked, problems)
+    ends = _entries(found, tree, order, asked, problems)
     order.end()
     _pruned(missing, order.pruned_below, problems)
-    _notes(found.notes, key, tree, problems)
+    _notes(found, key, tree, problems)
+    _places(found.notes, missing, ends, problems)
     fits = tuple(_kept(index, note, key, tree, problems) for index, note in enumerate(asked.kept))
     order.counts["checkpoints"] = len(found.notes)
     order.counts["policies"] = len(set(order.policies))
@@ -86,17 +96,24 @@ def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
     return replace(report, witnesses=seen, witnessed_size=vouched)
 
 
-def _entries(found: Found, tree: Tree, order: Order, asked: Asked, problems: Problems) -> None:
+def _entries(
+    found: Found, tree: Tree, order: Order, asked: Asked, problems: Problems
+) -> frozenset[int]:
+    """Follow the entries; return the sizes at which a quarter of an hour may end."""
     latest = None
     if asked.now is not None:
         latest = int(asked.now.timestamp()) // _QUARTER_S + _CLOCK_SKEW_BATCHES
     place = tree.size
+    ends, batch = {0, place}, None
     for seq, body in found.rows:
         if seq != place:
             problems.add(4, f"entry {place} has another sequence number")
         raw = body if isinstance(body, bytes) else b""
         tree.add(raw)
         record = read_record(raw)
+        previous, batch = batch, None if record is None else record["batch"]
+        if batch is None or batch != previous:
+            ends.add(place)
         if record is None:
             problems.add(5, f"entry {place} does not fit the closed schema")
         else:
@@ -109,6 +126,7 @@ def _entries(found: Found, tree: Tree, order: Order, asked: Asked, problems: Pro
                 problems.add(5, f"entry {place} names a policy that is none of those given")
             order.take(place, record)
         place += 1
+    return frozenset(ends | {place})
 
 
 def _pruned(missing: int, said: int, problems: Problems) -> None:
@@ -120,10 +138,37 @@ def _pruned(missing: int, said: int, problems: Problems) -> None:
         problems.add(4, f"the log says that {said} bodies were pruned, but {missing} are missing")
 
 
-def _notes(
-    notes: Sequence[tuple[object, object]], key: Key, tree: Tree, problems: Problems
+def _places(
+    notes: Sequence[tuple[object, object]],
+    missing: int,
+    ends: frozenset[int],
+    problems: Problems,
 ) -> None:
-    size = tree.size
+    """Refuse a checkpoint where no quarter of an hour ends: which ones are kept is no choice."""
+    for index, (size, _) in enumerate(notes):
+        if isinstance(size, int) and size >= missing and size not in ends:
+            problems.add(7, f"earlier checkpoint {index} stands where no quarter of an hour ends")
+
+
+def _bare(note: object, key: Key, cosigned: bool) -> bool:
+    """Whether a note carries the log's own signature once, and nothing but co-signatures else.
+
+    Whatever stands in a line of somebody whom nobody asked about is not signed by anybody.
+    """
+    opened = cosignature_lines(note) if isinstance(note, str) else None
+    if opened is None:
+        return False
+    lines = opened[1]
+    others = [(name, blob) for name, blob in lines if (name, blob[:4]) != (key.name, key.key_id)]
+    if not cosigned or len(others) > NOTES_MAX:
+        return len(lines) == 1
+    signers = {(name, blob[:4]) for name, blob in others}
+    whole = all(len(blob) == BLOB_BYTES for _, blob in others)
+    return len(lines) == len(others) + 1 and len(signers) == len(others) and whole
+
+
+def _notes(found: Found, key: Key, tree: Tree, problems: Problems) -> None:
+    notes, size = found.notes, tree.size
     if not notes:
         problems.add(1, "there is no checkpoint")
     previous = -1
@@ -134,6 +179,8 @@ def _notes(
         if signed is None:
             problems.add(1 if newest else 7, f"{name} is not signed by this key")
             continue
+        if not _bare(note, key, cosigned=newest and found.mirror):
+            problems.add(10, f"{name} carries more than its signature")
         origin, signed_size, signed_root = signed
         if origin != key.name:
             problems.add(2, f"{name} speaks for another log")

@@ -72,7 +72,7 @@ def read_folder(folder: Path, vkey: str, problems: Problems) -> Iterator[Found]:
     with closing(rows):
         parts = _Parts(rows, problems)
         cosigned = _cosigned(folder, problems) if "cosigned.jsonl" in names else []
-        yield Found(parts.rows(), notes, parts.leaves(), cosigned)
+        yield Found(parts.rows(), notes, parts.leaves(), cosigned, mirror=not names & _FOR_PEOPLE)
 
 
 def _cosigned(folder: Path, problems: Problems) -> list[tuple[object, object, object]]:

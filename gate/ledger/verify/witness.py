@@ -22,7 +22,8 @@ from gate.ledger.verify.report import Problems, WitnessSeen
 NOTES_MAX: Final = 16
 """A log keeps one note for each of at most so many witnesses: no room for other things."""
 _LINE = re.compile(r"\u2014 ([!-*,-~]{1,128}) ([A-Za-z0-9+/]+={0,2})")
-_BLOB_BYTES: Final = 4 + 8 + 64
+BLOB_BYTES: Final = 4 + 8 + 64
+"""Of a co-signature: key id, time, signature."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Witness:
             text: the text of the note, with its last line feed.
             blob: what stands in the signature line: key id, timestamp, signature.
         """
-        if len(blob) != _BLOB_BYTES or blob[:4] != self.key_id or blob[4] & 0x80:
+        if len(blob) != BLOB_BYTES or blob[:4] != self.key_id or blob[4] & 0x80:
             return None
         time_s = int.from_bytes(blob[4:12], "big")
         said = b"cosignature/v1\ntime %d\n" % time_s + text.encode()
@@ -132,7 +133,7 @@ def check_cosigned(
             continue
         _, lines = opened
         others = [(who, blob) for who, blob in lines if (who, blob[:4]) != (key.name, key.key_id)]
-        if len(others) != 1 or len(lines) != 2 or len(others[0][1]) != _BLOB_BYTES:
+        if len(others) != 1 or len(lines) != 2 or len(others[0][1]) != BLOB_BYTES:
             problems.add(11, f"{name} has not just one co-signature")
         elif f"{others[0][0]}+{others[0][1][:4].hex()}" != witness:
             problems.add(11, f"{name} stands under another witness")

@@ -1,0 +1,113 @@
+"""What a gate with its own key could put beside its records: `verify` leaves it no room there."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import random
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gate.ledger.checkpoint import Signer, open_note
+from gate.ledger.export import export
+from gate.ledger.record import Decided, Mode, Pack, Started
+from gate.ledger.store import Ledger
+from gate.ledger.verify import verify_export, verify_store
+from gate.passage.decision import DenyReason, Lane
+
+SIGNER = Signer("gate.example/main", bytes(range(32)))
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+START = Started(Mode.DEMO, Pack.EDGE, "ab" * 32, sandbox_ok=True, key_agent_ok=True)
+DENY = Decided(granted=False, reason=DenyReason.NO_MATCH, lane=Lane.FACE)
+EMBEDDING = random.Random(3).randbytes(512)
+SAID = base64.b64encode(b"abcd" + EMBEDDING).decode()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A log of one hour."""
+    made = tmp_path / "ledger.db"
+    with closing(Ledger.open(made, SIGNER, SIGNER.name)) as ledger:
+        ledger.append(START, NOON)
+        for minute in range(60):
+            ledger.append(DENY, NOON + timedelta(minutes=minute))
+    return made
+
+
+def mirror_of(path: Path, folder: Path) -> Path:
+    """A folder with nothing but what a gate serves."""
+    export(path, folder)
+    for name in ("entries.jsonl", "checkpoints.jsonl", "cosigned.jsonl", "vkey", "README.txt"):
+        (folder / name).unlink()
+    return folder
+
+
+def own_line(note: str) -> str:
+    return note.splitlines(keepends=True)[-1]
+
+
+@pytest.mark.parametrize("which", ["min", "max"])
+@pytest.mark.parametrize("line", [f"\u2014 x.example {SAID}\n", "own"])
+def test_a_checkpoint_with_more_lines_than_its_signature(path: Path, which: str, line: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        size, note = db.execute(f"SELECT {which}(size), note FROM checkpoints").fetchone()
+        more = own_line(note) if line == "own" else line
+        db.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (note + more, size))
+    report = verify_store(path, SIGNER.vkey)
+    assert [problem.partition(":")[0] for problem in report.problems] == ["step 10"]
+    folder = path.parent / "export"
+    export(path, folder)
+    report = verify_export(folder, SIGNER.vkey)
+    assert "carries more than its signature" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "ok"),
+    [
+        (["w1"], True),
+        ([f"w{n}" for n in range(16)], True),
+        ([f"w{n}" for n in range(17)], False),
+        (["w1", "w1"], False),
+        (["long"], False),
+        (["own"], False),
+    ],
+)
+def test_a_mirror_carries_co_signatures_only(path: Path, lines: list[str], ok: bool) -> None:
+    folder = mirror_of(path, path.parent / "mirror")
+    note = (folder / "checkpoint").read_text()
+    blob = base64.b64encode(b"wits" + (1_790_000_000).to_bytes(8, "big") + EMBEDDING[:64]).decode()
+    known = {"own": own_line(note), "long": f"\u2014 x.example {SAID}\n"}
+    more = [known.get(name, f"\u2014 {name} {blob}\n") for name in lines]
+    (folder / "checkpoint").write_text(note + "".join(more))
+    report = verify_export(folder, SIGNER.vkey)
+    assert report.ok is ok, report.problems
+
+
+def test_which_checkpoints_are_kept_is_no_choice(path: Path) -> None:
+    """One more or less at each record would be a bit, and the random half of each signature."""
+    with closing(sqlite3.connect(path)) as db, db:
+        rows = [body for (body,) in db.execute("SELECT body FROM entries ORDER BY seq")]
+        ends = {n for n, (a, b) in enumerate(itertools.pairwise(rows), 1) if batch(a) != batch(b)}
+        kept = {size for (size,) in db.execute("SELECT size FROM checkpoints")}
+        assert kept == ends | {0, len(rows)}
+    part = path.parent / "part.db"
+    with closing(Ledger.open(part, SIGNER, SIGNER.name)) as ledger:
+        ledger.append(START, NOON)
+        ledger.append(DENY, NOON)
+        within = ledger.checkpoint_note()
+        ledger.append(DENY, NOON)
+    assert verify_store(part, SIGNER.vkey).ok
+    assert open_note(within, SIGNER.vkey).size == 2
+    with closing(sqlite3.connect(part)) as db, db:
+        db.execute("INSERT INTO checkpoints VALUES (2, ?)", (within,))
+    (problem,) = verify_store(part, SIGNER.vkey).problems
+    assert "where no quarter of an hour ends" in problem
+
+
+def batch(body: bytes) -> int:
+    return int(json.loads(body)["batch"])
