@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate.errors import ConfigError
-from gate.template.key_source import KeyPlan, KeySource, SourceKind
+from gate.template.key_source import KeyPlan, KeySource, SourceKind, credential_name
 from gate.template.keys import OTHERS, FileKey, KeyRing, OpeningKey, read_private
 from gate.template.token_uri import TokenUri
 from gate.template.tpm2_blob import TpmBlob
@@ -129,7 +129,7 @@ class KeyLoading:
                 f"there is no systemd credential {name}",
                 f"start as a service with LoadCredentialEncrypted={name}:FILE; see docs/keys.md",
             )
-        return Path(self.plan.credentials) / name
+        return Path(self.plan.credentials) / credential_name(name)
 
 
 @contextlib.contextmanager

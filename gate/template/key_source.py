@@ -28,6 +28,17 @@ class SourceKind(Enum):
     """In this machine's TPM, from a blob that only this TPM can load; it never leaves the TPM."""
 
 
+def credential_name(text: str) -> str:
+    """Return the name of a systemd credential; it is a file's name and never a path.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not _CREDENTIAL_NAME.fullmatch(text) or text in (".", ".."):
+        raise ConfigError(f"credential:{text} names no systemd credential", "see docs/keys.md")
+    return text
+
+
 @dataclass(frozen=True)
 class KeySource:
     """One entry of `[keys] template_keys`. `value` is a path, a credential's name or a URI."""
@@ -46,9 +57,7 @@ class KeySource:
             return cls(SourceKind.PKCS11, text)
         scheme, colon, rest = text.partition(":")
         if colon and scheme == "credential":
-            if not _CREDENTIAL_NAME.fullmatch(rest) or rest in (".", ".."):
-                raise ConfigError(f"{text} names no systemd credential", "see docs/keys.md")
-            return cls(SourceKind.CREDENTIAL, rest)
+            return cls(SourceKind.CREDENTIAL, credential_name(rest))
         if colon and scheme == "tpm2":
             if not rest:
                 raise ConfigError("tpm2: names no file", "write tpm2:PATH; see docs/keys.md")

@@ -165,6 +165,16 @@ def test_a_passphrase_comes_from_a_file_a_credential_or_a_person(
     assert asked == ([f"template key {key}"] if where == "asked" else [])
 
 
+@pytest.mark.parametrize("name", ["../secret", "..", "/etc/passwd", ""])
+def test_a_credential_is_no_way_to_another_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("not a credential")
+    (tmp_path / "secret").chmod(0o640)
+    plan = KeyPlan([], passphrase=f"credential:{name}", credentials=str(tmp_path / "credentials"))
+    (tmp_path / "credentials").mkdir()
+    with pytest.raises(ConfigError, match="names no systemd credential"):
+        KeyLoading(plan, lambda _what: None).secret("a key", plan.passphrase)()
+
+
 def test_a_passphrase_file_that_others_read_is_refused(tmp_path: Path) -> None:
     key = write(tmp_path / "key.pem", pem(b"open sesame"))
     word = write(tmp_path / "word", b"open sesame", 0o644)
