@@ -33,6 +33,8 @@ libseccomp: Any = pyseccomp
 _PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_MAKING = (os.O_CREAT, os.O_TRUNC, os.O_TMPFILE & ~os.O_DIRECTORY)
+"""Flags of open() that make or empty a file."""
 EQ, GE, MASKED_EQ = 4, 5, 7
 _PROT_EXEC, _MAP_SHARED, _MAP_ANONYMOUS = 0x4, 0x1, 0x20
 
@@ -102,6 +104,9 @@ NEVER = (
     "utime utimes utimensat futimesat chmod fchmod fchmodat chown fchown lchown fchownat "
     "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr mknod mknodat "
     "truncate ftruncate fallocate "
+    # Names hold bytes, too: the only wall against making them where there is no Landlock.
+    "creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 "
+    "link linkat symlink symlinkat "
     # Memory and messages that outlive the process.
     "shmget shmat shmctl msgget msgsnd semget mq_open "
     # The machine itself.
@@ -196,7 +201,8 @@ def limit_open_files(open_files: int) -> None:
 def deny(syscalls: str) -> None:
     """Between the stages: from here on these system calls fail with EPERM.
 
-    An error and not death, because libraries try things that they can do without.
+    An error and not death, because libraries try things that they can do without. No file is made
+    or emptied by opening it either.
 
     Args:
         syscalls: names, separated by spaces.
@@ -207,8 +213,13 @@ def deny(syscalls: str) -> None:
     with _filter("ALLOW") as rules:
         for name in syscalls.split():
             rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
-        # Its arguments lie in memory, where no filter sees them; absent, libc takes clone.
-        rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+        for name, at in (("open", 1), ("openat", 2)):
+            for flag in _MAKING:
+                making = pyseccomp.Arg(at, MASKED_EQ, flag, flag)
+                rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name, making)
+        # Their arguments lie in memory, where no filter sees them; absent, libc takes the others.
+        for name in ("clone3", "openat2"):
+            rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), name)
 
 
 def lock(allowed: Sequence[Allow], open_files: int = 0, readable: Iterable[Path] = ()) -> None:
