@@ -86,10 +86,13 @@ def main() -> None:
 def _serve(job: Job, result_fd: int, say: Callable[[Progress], None]) -> Result:
     camera = means(job.sources[0]) if job.live else Means.MEMORY
     sandbox.harden(OPEN_FILES, camera_devices() if camera is Means.DEVICE else ())
-    narrow(camera)
+    if camera is not Means.NETWORK:
+        narrow(camera)
     photographs = None if job.live else _photographs(job)
     pack = load_pack(job.pack, Path(job.pack_folder))
     _warm_up(job, pack)
+    if camera is Means.NETWORK:  # only now: it takes reading files, those of the models too
+        narrow(camera)
     # A camera opens last, so that its lamp is on only while somebody is asked to look.
     frames = photographs or _camera(job)
     rules, open_files = camera_rules(camera)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _VERSION, _PATH_BENEATH = 1, 1
 
 # linux/landlock.h
 _READS = 0b1100  # READ_FILE READ_DIR
+_READ_DIR = 0b1000
 _WRITES = 0b1111111110011  # EXECUTE WRITE_FILE REMOVE_* MAKE_*
 _SINCE = ((2, 1 << 13), (3, 1 << 14), (5, 1 << 15))  # REFER, TRUNCATE, IOCTL_DEV
 _DEVICE = 1 << 1 | 1 << 15  # WRITE_FILE IOCTL_DEV
@@ -58,6 +60,17 @@ def keep_from_everything(readable: Iterable[Path] = ()) -> int:
     return _restrict(_WRITES | _READS, (), _BIND | _CONNECT, readable)
 
 
+def keep_from_reading_but(readable: Iterable[Path]) -> int:
+    """Read nothing but these files and what is below these folders. The network stays.
+
+    What is open already stays.
+
+    Returns:
+        The ABI in force, 0 when none is.
+    """
+    return _restrict(_READS, (), 0, readable)
+
+
 def _restrict(
     access: int, devices: Iterable[Path], network: int, readable: Iterable[Path] = ()
 ) -> int:
@@ -87,12 +100,14 @@ def _restrict(
     return abi if done == 0 else 0
 
 
-def _permit(ruleset: int, device: Path, access: int) -> None:
+def _permit(ruleset: int, path: Path, access: int) -> None:
     try:
-        fd = os.open(device, os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            access &= ~_READ_DIR  # a rule about a file with it is refused
         rule = _PathBeneath(access, fd)
         _libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from firmware_bridge.camera_source import Means
-from gate import sandbox
+from gate import landlock, sandbox
 from gate.sandbox import Allow
 from gate.verifier.wire import RECORD_BYTES
 
@@ -13,6 +14,20 @@ OPEN_FILES = 64
 """RLIMIT_NOFILE of a process that still opens models and a camera."""
 FILTERS = 3
 """How many seccomp filters are on once locked: of `sandbox.harden`, `narrow` and `sandbox.lock`."""
+
+
+TO_REACH_A_CAMERA = tuple(
+    map(
+        Path,
+        (
+            *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"),
+            *("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf"),
+            *("/etc/gai.conf", "/etc/services", "/etc/ssl", "/etc/pki", "/run/systemd/resolve"),
+            *(sys.prefix, sys.base_prefix),
+        ),
+    )
+)
+"""What finding a network camera by its name and trusting it may read: nothing of a site."""
 
 
 def camera_devices() -> list[Path]:
@@ -24,11 +39,14 @@ def narrow(camera: Means) -> None:
     """Take the network from a process whose camera is none. Before the camera opens.
 
     With it, whatever a local camera, a video file or a photograph makes a decoder do cannot
-    leave over a socket, even before the lock.
+    leave over a socket, even before the lock. Where the network has to stay, the files of the
+    gate's user go instead, its keys among them (best effort, see gate.landlock).
 
     Raises:
         ConfigError: see `sandbox.deny`.
     """
+    if camera is Means.NETWORK:
+        landlock.keep_from_reading_but(TO_REACH_A_CAMERA)
     sandbox.deny(sandbox.SERVING if camera is Means.NETWORK else sandbox.NETWORK)
 
 

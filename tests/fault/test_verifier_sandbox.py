@@ -148,6 +148,60 @@ except (OSError, RuntimeError):
     assert said == (0, b"F" * 16)
 
 
+NAMES = {
+    "create a file": "os.open(scratch + '/new', os.O_WRONLY | os.O_CREAT)",
+    "create a file without a name": "os.open(scratch, os.O_WRONLY | os.O_TMPFILE)",
+    "empty a file": "os.open(scratch + '/old', os.O_WRONLY | os.O_TRUNC)",
+    "make a folder": "os.mkdir(scratch + '/new')",
+    "make a link": "os.link(scratch + '/old', scratch + '/new')",
+    "make a symbolic link": "os.symlink('sixteen bytes!!!', scratch + '/new')",
+    "give another name": "os.rename(scratch + '/old', scratch + '/new')",
+    "remove a file": "os.unlink(scratch + '/old')",
+    "remove a folder": "os.rmdir(scratch + '/folder')",
+}
+
+
+@pytest.mark.parametrize("attempt", NAMES.values(), ids=NAMES.keys())
+def test_names_of_files_carry_nothing_out_where_there_is_no_landlock(
+    tmp_path: Path, attempt: str
+) -> None:
+    closed, free = tmp_path / "closed", tmp_path / "free"
+    for place in (closed, free):
+        (place / "folder").mkdir(parents=True)
+    body = f"""
+try:
+    {attempt}
+except PermissionError:
+    arrived(False)
+arrived(True)
+"""
+    assert run(closed, "sandbox.deny(sandbox.NEVER)" + body) == (0, b"F" * 16)
+    assert sorted(path.name for path in closed.iterdir()) == ["folder", "old", "socket"]
+    assert run(free, body) == (0, b"E" * 16), "without the filter it works"
+
+
+def test_who_may_talk_to_a_camera_reads_no_file_of_the_site(tmp_path: Path) -> None:
+    from gate import landlock
+
+    if landlock.kernel_abi() < 1:
+        pytest.skip("this kernel has no Landlock")
+    body = """
+from firmware_bridge.camera_source import Means
+from gate.verifier.locking import narrow
+Path(scratch + '/old').read_bytes()
+narrow(Means.NETWORK)
+import wave
+Path('/etc/resolv.conf').exists() and Path('/etc/resolv.conf').read_bytes()
+tcp.connect(('127.0.0.1', tcp_port))
+try:
+    Path(scratch + '/old').read_bytes()
+except PermissionError:
+    arrived(True)
+arrived(False)
+"""
+    assert run(tmp_path, HARDEN + body) == (0, b"E" * 16)
+
+
 CLIENT = ("connect over TCP", "send over UDP", "connect to a Unix socket", "make a socket")
 
 
