@@ -13,7 +13,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gate.card.reader import Trust
+from gate.card.reader import CERTIFICATES_MAX_BYTES, Trust
 from gate.changes import Changes, fingerprint
 from gate.deployment import DeploymentRecord
 from gate.editions import Edition, Editions
@@ -24,6 +24,7 @@ from gate.settings import Settings
 from gate.signed_document import read_signed
 from gate.status_refresh import StatusRefresh
 from gate.watched import Watched
+from gate.whole_file import read_whole
 
 POLICY_MEMORY = "policy.newest"
 DEPLOYMENT_MEMORY = "deployment.newest"
@@ -161,7 +162,7 @@ class RulesInForce:
         card, paths = self._settings.card, []
         for path in (card.issuer_roots, card.status_signer, self._settings.policy.authority):
             try:
-                paths.append(path.read_bytes())
+                paths.append(read_whole(path, CERTIFICATES_MAX_BYTES))
             except OSError as error:
                 raise ConfigError(
                     f"{path} cannot be read: {error.strerror}", "check the path"

@@ -7,6 +7,7 @@ signed bytes keeps one kind of document from standing in for another.
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from gate.errors import ConfigError
-from gate.whole_file import PUBLIC, write_whole
+from gate.whole_file import PUBLIC, read_whole, write_whole
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 
@@ -140,17 +141,17 @@ def load_authority(path: Path) -> Ed25519PublicKey:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_DOCUMENT_BYTES + 1)
+        return read_whole(path, MAX_DOCUMENT_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{path.name}: no such file", f"put it at {path}") from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(
+                f"{path.name}: larger than {MAX_DOCUMENT_BYTES} bytes", "wrong file?"
+            ) from None
         raise ConfigError(
             f"{path.name}: cannot be read ({error.strerror})", "check the file and its permissions"
         ) from None
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise ConfigError(f"{path.name}: larger than {MAX_DOCUMENT_BYTES} bytes", "wrong file?")
-    return raw
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

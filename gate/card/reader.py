@@ -31,6 +31,10 @@ from gate.card.trust import (
 )
 from gate.card.verified import CardRefusal, Consent, Refused, VerifiedCard
 from gate.errors import ConfigError, ProtocolViolation
+from gate.whole_file import read_whole
+
+CERTIFICATES_MAX_BYTES = 1 << 20
+"""Of one PEM file; a certificate has about 1 000."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,7 +241,7 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
         ConfigError: missing file or no PEM certificate in it.
     """
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        return x509.load_pem_x509_certificates(read_whole(path, CERTIFICATES_MAX_BYTES))
     except (OSError, *CERTIFICATE_FAULTS) as error:
         raise ConfigError(
             f"certificate {path} cannot be loaded ({type(error).__name__})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def test_any_change_after_signing_is_refused(tmp_path: Path, where: str) -> None
         public = Ed25519PrivateKey.generate().public_key()
     with pytest.raises(ConfigError, match="signature"):
         load_policy(path, public, NOW, demo=False)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.json.sig"])
+def test_a_pipe_in_the_place_of_a_document_is_refused_and_not_waited_for(
+    tmp_path: Path, name: str
+) -> None:
+    path = signed(tmp_path, "policy.json", POLICY)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_policy(path, PUBLIC, NOW, demo=False)
 
 
 @pytest.mark.parametrize("missing", ["policy.json", "policy.json.sig"])

@@ -308,6 +308,19 @@ def test_issuers_that_are_none_change_nothing(
     assert ["the issuers trusted so far stay" in line for line in said.messages] == [True]
 
 
+@pytest.mark.parametrize("instead", ["a pipe", "/dev/zero"])
+def test_issuers_that_never_end_do_not_hold_up_the_lane(site: Site, instead: str) -> None:
+    rules = site.start()
+    site.roots.unlink()
+    if instead == "a pipe":
+        os.mkfifo(site.roots)
+    else:
+        site.roots.symlink_to(instead)
+    rules.renew(NOW, site.append)
+    assert len(rules.trust.iaca_roots) == 1
+    assert site.log == []
+
+
 def test_a_demo_issuer_is_not_trusted_in_production(
     site: Site, said: pytest.LogCaptureFixture
 ) -> None:
