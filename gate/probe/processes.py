@@ -48,21 +48,41 @@ def adopt_orphans() -> None:
 
 
 def all_processes() -> Iterator[Process]:
-    """Yield every process that can be seen, without those that have no memory: kernel, dead."""
+    """Yield every process that can be seen, without those that have no memory: kernel, dead.
+
+    One whose first thread ended looks dead and is not: see `memory_folder`.
+    """
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             stat = (entry / "stat").read_text(errors="replace")
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            arguments = (memory_folder(int(entry.name)) / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         head, _, tail = stat.rpartition(")")
         fields = tail.split()
-        if fields[0] in "ZX" or arguments == [b""]:
+        if arguments == [b""]:
             continue
         command = head.partition("(")[2]
         yield Process(int(entry.name), int(fields[1]), _role(arguments), command)
+
+
+def memory_folder(pid: int) -> Path:
+    """Return the folder of /proc that leads to the memory of a process.
+
+    That of its first thread, or of another one when the first has ended: the kernel then says
+    "zombie" and shows no memory there, though the process lives with all that it holds.
+
+    Raises:
+        FileNotFoundError: no such process.
+        ProcessLookupError: all of it is dead.
+    """
+    own = Path(f"/proc/{pid}")
+    for folder in (own, *sorted((own / "task").iterdir())):
+        if (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX":
+            return folder
+    raise ProcessLookupError(pid)
 
 
 def _role(arguments: list[bytes]) -> str:
@@ -86,8 +106,10 @@ def family(pid: int) -> list[Process]:
 def readable(pid: int) -> str | None:
     """Return why the memory of a process cannot be read, or None when it can."""
     try:
-        with open(f"/proc/{pid}/mem", "rb"):  # noqa: PTH123 - a process, not a path
+        with (memory_folder(pid) / "mem").open("rb"):
             return None
+    except ProcessLookupError:
+        return None  # it ended, as whoever reads it is told
     except OSError as error:
         return (error.strerror or "cannot be read").lower()
 

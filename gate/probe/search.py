@@ -24,6 +24,7 @@ from gate.probe.controls import holding, plant, random_needles
 from gate.probe.faults import ProbeFault, ProcessEnded
 from gate.probe.needles import COUNT_UP_TO, Hit, Index, Needle
 from gate.probe.process_memory import read_memory, regions, resident
+from gate.probe.processes import memory_folder
 
 CHUNK_BYTES: Final = 16 << 20
 _TELL_BYTES: Final = 8 << 20
@@ -267,10 +268,11 @@ def scan_process(
     found: Counter[str] = Counter()
     scanned = skipped = 0
     try:
+        folder = memory_folder(pid)
         with (
-            Path(f"/proc/{pid}/maps").open("rb") as maps,
-            FileIO(f"/proc/{pid}/pagemap") as pagemap,
-            FileIO(f"/proc/{pid}/mem") as memory,
+            (folder / "maps").open("rb") as maps,
+            FileIO(str(folder / "pagemap")) as pagemap,
+            FileIO(str(folder / "mem")) as memory,
         ):
             ranges = list(regions(maps))
             runs = [run for low, high in ranges for run in resident(pagemap, low, high)]
@@ -284,7 +286,7 @@ def scan_process(
                     skipped += unread
                     hits += index.search(data, target, start, found)
             # The memory of a process that has ended reads as nothing: that is not "0 found".
-            if not ranges or not Path(f"/proc/{pid}/maps").read_bytes():
+            if not ranges or not (folder / "maps").read_bytes():
                 raise ProcessLookupError
     except PermissionError:
         raise ProbeFault(f"no right to read the memory of {target}", _AS_ROOT) from None

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from gate.probe.faults import ProbeFault
 from gate.probe.needles import PIECE, Hit, Index, Kind, Needle, fragments
+from gate.probe.processes import all_processes, family, readable
 from gate.probe.search import probe, scan_files, scan_process
 
 RNG = np.random.default_rng(7)
@@ -158,6 +160,35 @@ def test_a_residue_in_another_process_is_found(tmp_path: Path) -> None:
         # However the memory is cut into chunks.
         for chunk in (4096, 65_536):
             assert scan_process(pid, INDEX, chunk_bytes=chunk).hits
+
+
+def test_a_process_whose_first_thread_ended_is_searched_like_any_other() -> None:
+    needle = Needle("a key", Kind.KEY, os.urandom(32))
+    code = (
+        "import ctypes, sys, threading, time\n"
+        "held = sys.stdin.buffer.read(32)\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "sys.stdout.write('+'); sys.stdout.flush()\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(needle.data)
+            child.stdin.flush()
+            assert child.stdout.read(1) == b"+"
+            stat = Path(f"/proc/{child.pid}/stat")
+            while ") Z " not in stat.read_text():
+                time.sleep(0.01)
+            assert child.pid in [process.pid for process in family(os.getpid())]
+            assert readable(child.pid) is None
+            assert scan_process(child.pid, Index([needle])).hits
+        finally:
+            child.kill()
+    assert child.pid not in [process.pid for process in all_processes()]
 
 
 def test_a_clean_process_and_clean_files_are_clean(tmp_path: Path) -> None:
