@@ -14,7 +14,7 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from gate.errors import ConfigError
 
@@ -22,7 +22,7 @@ START_TIMEOUT_S = 10.0
 CONNECTIONS_MAX = 64
 """Open at once: screens and consoles need a few each."""
 SILENT_S = 5.0
-"""How long a connection may take to ask something."""
+"""How long a connection may at least take to ask something, and at most twice as long."""
 
 
 class _Door(H11Protocol):
@@ -34,12 +34,23 @@ class _Door(H11Protocol):
         if len(self.connections) > CONNECTIONS_MAX:
             transport.abort()
             return
-        self.loop.call_later(SILENT_S, self._end_if_silent)
+        self.loop.call_later(SILENT_S, self._end_if_silent, self.cycle)
 
-    def _end_if_silent(self) -> None:
-        asked: object = self.cycle  # None until a request was read, whatever its type says
-        if asked is None:
+    def _end_if_silent(self, before: object, waited: bool = True) -> None:
+        """End a connection that owes the rest of one request since the last look.
+
+        A byte now and then is no answer to that: whoever holds all connections open so would
+        keep everybody else out.
+        """
+        if self.transport.is_closing():
+            return
+        # None until the first request's head was read, whatever its type says.
+        asked: RequestResponseCycle | None = self.cycle
+        owes = asked is None or asked.response_complete or asked.more_body
+        if owes and waited and asked is before:
             self.transport.abort()
+            return
+        self.loop.call_later(SILENT_S, self._end_if_silent, asked, owes)
 
 
 class _Server(uvicorn.Server):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from gate.console.stream import OpenStreams
 from gate.witness.judge import Witness
@@ -33,7 +34,10 @@ def create_app(witness: Witness) -> FastAPI:
     app.state.streams = OpenStreams()
 
     async def add_checkpoint(request: Request) -> Response:
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:  # nobody hears the answer; a traceback for each would fill a disk
+            return PlainTextResponse("the request ended too early\n", status_code=400)
         answer = await to_thread.run_sync(witness.add_checkpoint, body)
         # Not media_type: Starlette would add a charset to text/x.tlog.size.
         return Response(

@@ -15,7 +15,7 @@ from firmware_bridge.ports import Link, TurnstileStatus
 from gate.console.app import create_app
 from gate.console.deps import ConsoleDeps, KioskView, Screen
 from gate.console.live import LiveView
-from gate.console.serve import CONNECTIONS_MAX, Serving, serve
+from gate.console.serve import CONNECTIONS_MAX, SILENT_S, Serving, serve
 from gate.errors import ConfigError
 
 
@@ -174,3 +174,19 @@ def test_connections_that_ask_nothing_do_not_use_up_the_gate(serving: Serving) -
         for line in idle:
             line.close()
     assert httpx2.get(f"{serving.url}/kiosk", timeout=20).status_code == 200
+
+
+def test_a_second_request_that_never_ends_does(serving: Serving) -> None:
+    with socket.create_connection((serving.host, serving.port)) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ")
+        line.settimeout(1)
+        for _ in range(8 * int(SILENT_S)):
+            try:
+                line.sendall(b"x")  # a byte now and then is no request
+                if not line.recv(4096):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+    pytest.fail("held open by a byte now and then")
