@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ class Logbook:
         at_rest = not self._path.with_name(self._path.name + "-wal").exists()
         mode = "immutable=1" if at_rest else "mode=ro"
         try:
-            db = sqlite3.connect(f"file:{quote(str(self._path.resolve()))}?{mode}", uri=True)
+            place = quote(os.fsencode(self._path.resolve()))
+            db = sqlite3.connect(f"file:{place}?{mode}", uri=True)
             with closing(db):
                 db.execute("PRAGMA query_only = ON")
                 yield db

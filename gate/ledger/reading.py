@@ -5,6 +5,7 @@ What is read here is not judged: that is the work of `gate.ledger.verify`.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -75,7 +76,7 @@ def reading(path: Path) -> Iterator[LogView]:
         raise LedgerFault(f"there is no log at {path}", "check the path, or start the gate")
     # Without a -wal file nobody writes; SQLite would want to make one even for reading.
     at_rest = not path.with_name(path.name + "-wal").exists()
-    uri = f"file:{quote(str(path.resolve()))}?{'immutable=1' if at_rest else 'mode=ro'}"
+    uri = f"file:{quote(os.fsencode(path.resolve()))}?{'immutable=1' if at_rest else 'mode=ro'}"
     try:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
             db.execute("PRAGMA query_only = ON")

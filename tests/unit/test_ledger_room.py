@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -111,3 +112,41 @@ def test_which_checkpoints_are_kept_is_no_choice(path: Path) -> None:
 
 def batch(body: bytes) -> int:
     return int(json.loads(body)["batch"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE log ADD COLUMN more BLOB",
+        "ALTER TABLE entries ADD COLUMN more BLOB",
+        "CREATE INDEX more ON entries (body)",
+        "CREATE TABLE more (face BLOB)",
+    ],
+)
+def test_a_file_with_room_that_a_log_has_not(path: Path, change: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(change)
+    assert (
+        "step 10: the file has other tables than a log has"
+        in verify_store(path, SIGNER.vkey).problems
+    )
+
+
+def test_a_view_without_end_is_not_looked_through(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE entries")
+        db.execute(
+            "CREATE VIEW entries AS WITH RECURSIVE r(seq) AS (SELECT 0 UNION ALL SELECT seq + 1"
+            " FROM r) SELECT seq, x'00' AS body FROM r WHERE seq < 0"
+        )
+    assert (
+        "step 10: the file has other tables than a log has"
+        in verify_store(path, SIGNER.vkey).problems
+    )
+
+
+def test_a_path_that_is_no_text(path: Path) -> None:
+    odd = path.with_name(os.fsdecode(b"log\xff.db"))
+    path.rename(odd)
+    assert verify_store(odd, SIGNER.vkey).ok
+    assert export(odd, path.parent / "export") == 61
