@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import re
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +81,11 @@ def ask(url: str, body: bytes, timeout_s: float = TIMEOUT_S) -> Answer:
         )
     )
     end_s = time.monotonic() + timeout_s
+    late = threading.Timer(timeout_s, _hang_up, (connection,))
+    late.daemon = True
     try:
+        connection.connect()
+        late.start()
         connection.request(
             "POST",
             f"{parts.path}/add-checkpoint",
@@ -89,8 +96,10 @@ def ask(url: str, body: bytes, timeout_s: float = TIMEOUT_S) -> Answer:
         content = b""
         while chunk := answer.read1(ANSWER_BYTES_MAX + 1 - len(content)):
             content += chunk
-            if len(content) > ANSWER_BYTES_MAX or time.monotonic() > end_s:
-                raise WitnessFault("its answer is too long or too slow")
+            if len(content) > ANSWER_BYTES_MAX:
+                break
+        if len(content) > ANSWER_BYTES_MAX or time.monotonic() > end_s:
+            raise WitnessFault("its answer is too long or too slow")
     except ssl.SSLCertVerificationError:
         raise WitnessFault("its certificate is not trusted", "see SSL_CERT_FILE") from None
     except OSError as error:
@@ -99,8 +108,15 @@ def ask(url: str, body: bytes, timeout_s: float = TIMEOUT_S) -> Answer:
     except http.client.HTTPException as error:
         raise WitnessFault(f"it does not speak HTTP ({type(error).__name__})") from None
     finally:
+        late.cancel()
         connection.close()
     return parse_answer(answer.status, answer.headers.get_content_type(), content)
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    """End an answer that is late: endless "100 Continue" or a byte now and then has no timeout."""
+    with contextlib.suppress(OSError, AttributeError):  # it may be closed at this moment
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def parse_answer(status: int, content_type: str, content: bytes) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -263,6 +264,40 @@ class Peer:
 def test_a_peer_that_is_no_witness(said: bytes, hang: bool, what: str) -> None:
     with closing(Peer(said, hang=hang)) as peer, pytest.raises(WitnessFault, match=what):
         ask(peer.url, b"old 0\n", timeout_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    ],
+    ids=["continue", "header", "chunk"],
+)
+def test_a_peer_that_never_ends_its_answer(said: bytes, again: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as line:
+
+        def drip() -> None:
+            peer, _ = line.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.sendall(said)
+                while not ended.wait(0.05):
+                    peer.sendall(again)
+
+        ended = threading.Event()
+        dripping = threading.Thread(target=drip)
+        asking = ThreadPoolExecutor(1)
+        dripping.start()
+        try:
+            url = f"http://127.0.0.1:{line.getsockname()[1]}"
+            answer = asking.submit(ask, url, b"old 0\n", timeout_s=0.5)
+            with pytest.raises(WitnessFault):
+                answer.result(timeout=30)
+        finally:
+            ended.set()
+            dripping.join()
+            asking.shutdown()
 
 
 def test_nobody_at_the_address() -> None:
