@@ -48,7 +48,7 @@ FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 START = Started(Mode.DEMO, Pack.EDGE, "0" * 64, sandbox_ok=True, key_agent_ok=True)
 PASSAGE: tuple[Record, ...] = (
     KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED),
-    Decided(granted=True, reason=None, lane=Lane.FACE, card=1),
+    Decided(granted=True, reason=None, lane=Lane.FACE),
     Moved(OpenResult.OPENED, Crossing.ONE),
     VerifierDied(0, 12, 1, True, 2, 4, False, True, True, 4096, 64, 0),
 )

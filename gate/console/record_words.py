@@ -192,8 +192,9 @@ def sentence(record: Record) -> Pair:
             return f"가명 {cards}개를 이제 아무도 풀 수 없음", f"{cards} pseudonyms, now nobody's"
         case KeyUsed(purpose=purpose, outcome=outcome):
             return _joined(PURPOSES[purpose], OUTCOMES[outcome])
-        case Decided(reason=reason, lane=lane):
-            return LANES[lane] if reason is None else _joined(REASONS[reason], LANES[lane])
+        case Decided(reason=reason, lane=lane, card=card):
+            said = LANES[lane] if reason is None else _joined(REASONS[reason], LANES[lane])
+            return _joined(said, _card(card)) if card else said
         case Moved(result=result, crossing=crossing):
             return _joined(RESULTS[result], CROSSINGS[crossing])
         case VerifierDied() as died:
@@ -233,6 +234,10 @@ def sentence(record: Record) -> Pair:
 
 def _joined(one: Pair, other: Pair) -> Pair:
     return f"{one[0]} · {other[0]}", f"{one[1]} · {other[1]}"
+
+
+def _card(number: int) -> Pair:
+    return f"오늘 거절된 카드 {number}번", f"card {number} of those denied today"
 
 
 def _host(host: HostSeen) -> Pair:

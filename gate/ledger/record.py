@@ -153,15 +153,17 @@ class Decided(_Checked):
     reason: DenyReason | None
     lane: Lane
     card: Annotated[int, COUNT] = 0
-    """The pseudonym of the card: the how-manieth different card it is since the day's key was
-    made (1, 2, 3, ...), 0 when no card was authenticated. Counting up leaves no free bits. Only
-    the gate's memory can tell which card it was, until that key is destroyed."""
+    """The pseudonym of a card that was denied: the how-manieth different card it is since the
+    day's key was made (1, 2, 3, ...). 0 for a grant, and when no card was authenticated. It shows
+    a card that is tried again and again; whoever passes leaves no number, so nothing links the
+    passages of a day. Counting up leaves no free bits. Only the gate's memory can tell which card
+    it was, until that key is destroyed."""
 
     @classmethod
     def of(cls, decision: Decision, card: int = 0) -> Decided:
-        """Return the record of a decision about the day's `card`."""
+        """Return the record of a decision; a denial names the day's `card`."""
         if isinstance(decision, Grant):
-            return cls(granted=True, reason=None, lane=decision.lane, card=card)
+            return cls(granted=True, reason=None, lane=decision.lane)
         return cls(granted=False, reason=decision.reason, lane=decision.lane, card=card)
 
 
@@ -364,9 +366,9 @@ def check(record: object) -> None:
             raise ValueError(f"{type(record).__name__}.{name} does not fit the closed schema")
     if isinstance(record, Decided) and (
         record.granted is not (record.reason is None)
-        or (record.granted and record.lane is Lane.NONE)
+        or (record.granted and (record.lane is Lane.NONE or record.card))
     ):
-        raise ValueError("Decided: a grant has a lane and no reason, a denial has a reason")
+        raise ValueError("Decided: a grant has a lane, no reason and no card; a denial a reason")
     if isinstance(record, SelfTested) and record.held > record.tried:
         raise ValueError("SelfTested: more held than tried")
     if isinstance(record, Pruned) and record.below % TILE:

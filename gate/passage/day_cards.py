@@ -1,9 +1,10 @@
-"""The day's pseudonyms: how the log says "the same card again", until midnight and not after.
+"""The day's pseudonyms: how the log says "denied again", until midnight and not after.
 
-A card gets the next number (1, 2, 3, ...) when it is decided about for the first time since the
-day's key was made. Which card has which number stands only in a table in this process, under
-HMAC-SHA256 with that key. At local midnight, after 24 hours at the latest, and when the gate
-stops, key and table are destroyed; then nobody can say whose number 17 was, the gate included.
+A card gets the next number (1, 2, 3, ...) when it is denied for the first time since the day's key
+was made. Whoever passes gets none, so that nothing links the passages of a day. Which card has
+which number stands only in a table in this process, under HMAC-SHA256 with that key. At local
+midnight, after 24 hours at the latest, and when the gate stops, key and table are destroyed; then
+nobody can say whose number 17 was, the gate included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decisions as the log gets them: behind the keys that were used, under the day's pseudonym."""
+"""Decisions as the log gets them: behind the keys that were used, a denial under a pseudonym."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from gate.card.verified import VerifiedCard
 from gate.ledger.record import CardKeyDestroyed, Decided, KeyPurpose, KeyUsed
 from gate.passage.day_cards import DayCards
-from gate.passage.decision import Decision
+from gate.passage.decision import Decision, Deny
 from gate.passage.lane_log import LaneLog
 from gate.template.outcome import KeyOutcome
 
@@ -41,15 +41,18 @@ class DecisionLog:
     def decided(self, decision: Decision, card: VerifiedCard | None) -> bool:
         """Append one decision about an authenticated card, or about none; tell if it is durable.
 
+        Only a denial names the card: nothing shall link the passages of a person.
+
         A key whose day is over is destroyed first, and the log says so first.
         """
         if not self.turn_day():
             return False
-        number = 0 if card is None else self._cards.number(card.credential_id, self._utc_now())
+        denied = card if isinstance(decision, Deny) else None
+        number = 0 if denied is None else self._cards.number(denied.credential_id, self._utc_now())
         if not self._log.append(Decided.of(decision, number)):
             return False
-        if card is not None:
-            self._cards.keep(card.credential_id)
+        if denied is not None:
+            self._cards.keep(denied.credential_id)
         return True
 
     def turn_day(self) -> bool:

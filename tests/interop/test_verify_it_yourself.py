@@ -53,7 +53,7 @@ def write(path: Path, policy: str, passages: int) -> None:
             now = NOON + timedelta(minutes=passage)
             ledger.append(KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED), now)
             if passage % 3:
-                ledger.append(Decided.of(Grant(Lane.FACE), card=1), now)
+                ledger.append(Decided.of(Grant(Lane.FACE)), now)
                 ledger.append(Moved(OpenResult.OPENED, Crossing.ONE), now)
             else:
                 ledger.append(Decided.of(Deny(DenyReason.NO_MATCH, Lane.FACE), card=1), now)

@@ -57,7 +57,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         for record in (
             Started(Mode.DEMO, Pack.BOOTSTRAP, "ab" * 32, sandbox_ok=True, key_agent_ok=True),
             KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED),
-            Decided.of(Grant(Lane.FACE), card=1),
+            Decided.of(Grant(Lane.FACE)),
             Moved(OpenResult.OPENED, Crossing.ONE),
             Decided.of(Deny(DenyReason.CARD_EXPIRED)),
             Stopped(clean=True),

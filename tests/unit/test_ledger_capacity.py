@@ -73,9 +73,8 @@ def quiet_bits_a_passage() -> dict[str, float]:
         "keys asked for (none, one or two, each with its outcome)": math.log2(
             1 + len(keys[0]) * len(keys[1]) + (len(keys[0]) * len(keys[1])) ** 2
         ),
-        "decision: 2 lanes of a grant, reasons and lanes of a denial": math.log2(2 + reasons * 3),
-        f"card: which of {CARDS_A_DAY} earlier ones, or a new one": math.log2(CARDS_A_DAY + 2),
-        "movement and crossing": room_of("moved"),
+        "decision: a grant's lane and movement, or a denial's reason, lane and card of "
+        f"{CARDS_A_DAY}": math.log2(2 * 2 ** room_of("moved") + reasons * 3 * (CARDS_A_DAY + 2)),
         "a clean death: lifetime 601, received 65, said 68 values": math.log2(601 * 65 * 68),
         "order of death and movement": 1.0,
         "quarter of an hour": 2.0,

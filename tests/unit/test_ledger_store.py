@@ -44,7 +44,7 @@ OTHER = Signer(ORIGIN, bytes(32))
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 START = Started(Mode.DEMO, Pack.EDGE, "ab" * 32, sandbox_ok=True, key_agent_ok=True)
 KEY = KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED)
-GRANT = Decided(granted=True, reason=None, lane=Lane.FACE, card=1)
+GRANT = Decided(granted=True, reason=None, lane=Lane.FACE)
 DENY = Decided(granted=False, reason=DenyReason.NO_MATCH, lane=Lane.FACE)
 MOVE = Moved(OpenResult.OPENED, Crossing.ONE)
 DAY: list[Record] = [

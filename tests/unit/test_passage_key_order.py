@@ -40,8 +40,8 @@ def wrong(card: int = 1) -> Decided:
     return Decided.of(Deny(DenyReason.WRONG_PIN, Lane.PIN), card)
 
 
-def pin(card: int = 1) -> Decided:
-    return Decided.of(Grant(Lane.PIN), card)
+def pin() -> Decided:
+    return Decided.of(Grant(Lane.PIN))
 
 
 def problems(folder: Path, *records: Record, days: int = 0) -> tuple[str, ...]:
@@ -60,10 +60,10 @@ def test_a_second_pin_of_the_same_card_needs_no_second_key(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "records",
     [
-        (PIN_KEY, wrong(), pin(card=2), MOVED),  # another card
+        (PIN_KEY, wrong(), wrong(card=2), pin(), MOVED),  # another card
         (wrong(), pin(), MOVED),  # the wrong PIN had no key either
         (PIN_KEY, wrong(), Decided.of(Deny(DenyReason.CARD_REVOKED)), pin(), MOVED),
-        (PIN_KEY, wrong(), Decided.of(Grant(Lane.FACE), 1), MOVED),
+        (PIN_KEY, wrong(), Decided.of(Grant(Lane.FACE)), MOVED),
         (PIN_KEY, pin(), MOVED, pin(), MOVED),
     ],
 )
@@ -73,17 +73,17 @@ def test_a_grant_without_its_key_is_found(tmp_path: Path, records: tuple[Record,
 
 
 def test_at_midnight_the_same_card_is_the_first_of_the_new_day(tmp_path: Path) -> None:
-    before = (PIN_KEY, pin(), MOVED, PIN_KEY, wrong(card=2), CardKeyDestroyed(2))
-    assert problems(tmp_path, *before, pin(card=1), MOVED) == ()
+    before = (PIN_KEY, wrong(), PIN_KEY, wrong(card=2), CardKeyDestroyed(2))
+    assert problems(tmp_path, *before, wrong(card=1), pin(), MOVED) == ()
 
 
 def test_a_gate_that_was_killed_with_a_key_out_is_no_second_key(tmp_path: Path) -> None:
-    later = (FACE_KEY, Decided.of(Grant(Lane.FACE), 1), MOVED)
+    later = (FACE_KEY, Decided.of(Grant(Lane.FACE)), MOVED)
     assert problems(tmp_path, FACE_KEY, START, *later) == ()
 
 
 def test_two_keys_of_one_passage_are_found(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, FACE_KEY, FACE_KEY, Decided.of(Grant(Lane.FACE), 1), MOVED)
+    (found,) = problems(tmp_path, FACE_KEY, FACE_KEY, Decided.of(Grant(Lane.FACE)), MOVED)
     assert "second template key of one passage" in found
 
 

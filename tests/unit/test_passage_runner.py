@@ -488,7 +488,7 @@ def denied(reason: DenyReason, lane: Which = Which.NONE, card: int = 0) -> Decid
     return Decided.of(Deny(reason, lane), card)
 
 
-FACE_GRANTED, PIN_GRANTED = Decided.of(Grant(Which.FACE), 1), Decided.of(Grant(Which.PIN), 1)
+FACE_GRANTED, PIN_GRANTED = Decided.of(Grant(Which.FACE)), Decided.of(Grant(Which.PIN))
 TEMPLATE_KEY = KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED)
 PIN_KEY = KeyUsed(KeyPurpose.PIN, KeyOutcome.RELEASED)
 MOVED = Moved(OpenResult.OPENED, Crossing.ONE)
@@ -1061,8 +1061,7 @@ def test_stop_lets_a_granted_person_through_first(world: World, moment: str) -> 
     world.joined()
     assert world.decisions == [FACE_GRANTED]
     records = [r for r in world.trace.records() if not isinstance(r, VerifierDied)]
-    end = [CardKeyDestroyed(1), Stopped(clean=True)]
-    assert records == [TEMPLATE_KEY, FACE_GRANTED, MOVED, *end]
+    assert records == [TEMPLATE_KEY, FACE_GRANTED, MOVED, Stopped(clean=True)]
 
 
 def test_stop_while_a_denial_is_written_or_read(world: World) -> None:
@@ -1242,35 +1241,43 @@ def test_a_template_that_does_not_open_is_no_incident_of_the_verifier(world: Wor
     assert not [r for r in world.trace.records() if isinstance(r, Faulted)]
 
 
-def test_cards_are_numbered_through_the_day_and_refused_ones_are_not(world: World) -> None:
-    other = make_card()
-    for card in (CARD, other, Refused(CardRefusal.REVOKED), CARD, make_card(groups=("guests",))):
+def guest() -> VerifiedCard:
+    """A card that is authenticated and denied."""
+    return make_card(groups=("guests",))
+
+
+def test_denied_cards_are_numbered_through_the_day_and_nobody_else(world: World) -> None:
+    first = guest()
+    for card in (first, CARD, guest(), Refused(CardRefusal.REVOKED), first, CARD, guest()):
         world.card = card
         world.passage()
-    assert [record.card for record in world.decisions] == [1, 2, 0, 1, 3]
+    assert [record.card for record in world.decisions] == [1, 0, 2, 0, 1, 0, 3]
     world.stop()
     assert world.trace.records()[-2:] == [CardKeyDestroyed(3), Stopped(clean=True)]
 
 
 def test_a_number_of_a_decision_that_was_not_recorded_is_given_again(world: World) -> None:
+    world.card = guest()
     world.passage()
-    world.card = make_card()
+    world.card = guest()
     world.log.fails_at = Decided
     assert world.passage().unrecorded
     world.log.fails_at = None
     world.at(Screen.IDLE, times=3)
-    world.card = make_card()
+    world.card = guest()
     world.passage()
     assert [record.card for record in world.decisions] == [1, 2]
 
 
 def test_at_midnight_the_key_is_destroyed_while_the_lane_is_idle(world: World) -> None:
     world.now = NOW.replace(hour=23, minute=59)
+    world.card = guest()
     world.passage()
     world.at(Screen.IDLE, times=2)
     assert CardKeyDestroyed(1) not in world.trace.all
     world.now = NOW + timedelta(hours=15, seconds=1)
     world.trace.wait(CardKeyDestroyed(1))
+    world.card = guest()
     world.passage()
     assert world.decisions[-1].card == 1
 
@@ -1278,8 +1285,7 @@ def test_at_midnight_the_key_is_destroyed_while_the_lane_is_idle(world: World) -
 def test_midnight_in_the_middle_of_a_passage(world: World) -> None:
     world.now = NOW.replace(hour=23, minute=59)
     world.rules.face = FaceMode(FaceReason.NOT_IN_POLICY)
-    world.card = make_card()
-    world.kiosk.pins = [PIN]
+    world.card = guest()
     world.passage()
     world.card, world.kiosk.pins = CARD, ["0000"]
     world.tap()
@@ -1290,19 +1296,22 @@ def test_midnight_in_the_middle_of_a_passage(world: World) -> None:
     world.kiosk.type(token, PIN)
     assert world.reports.get(timeout=WAIT_S).let_in
     found = [r for r in world.trace.records() if isinstance(r, CardKeyDestroyed | Decided)]
+    early = denied(DenyReason.NOT_ALLOWED_HERE, card=1)
     wrong = denied(DenyReason.WRONG_PIN, Which.PIN, 2)
-    assert found == [PIN_GRANTED, wrong, CardKeyDestroyed(2), PIN_GRANTED]
+    assert found == [early, wrong, CardKeyDestroyed(2), PIN_GRANTED]
 
 
 def test_a_key_whose_end_cannot_be_recorded_names_nobody_any_more(world: World) -> None:
     world.now = NOW.replace(hour=23, minute=59)
+    world.card = guest()
     world.passage()
     world.at(Screen.IDLE, times=2)
+    world.card = CARD
     world.log.fails_at = CardKeyDestroyed
     world.now = NOW + timedelta(hours=15)
     world.trace.wait(("refused", CardKeyDestroyed(1)))
     assert not world.passage().granted, "no decision of the new day before that record"
-    assert world.pulses == 1
+    assert world.pulses == 0
     world.log.fails_at = None
     world.trace.wait(CardKeyDestroyed(1))
     world.at(Screen.IDLE, times=3)

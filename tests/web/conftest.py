@@ -87,7 +87,7 @@ class Door:
         self.append(
             Started(Mode.DEMO, Pack.EDGE, "ab" * 32, sandbox_ok=True, key_agent_ok=True),
             KeyUsed(KeyPurpose.TEMPLATE, KeyOutcome.RELEASED),
-            Decided.of(Grant(Lane.FACE), card=1),
+            Decided.of(Grant(Lane.FACE)),
             Moved(OpenResult.OPENED, Crossing.ONE),
             *[Decided.of(Deny(DenyReason.CARD_EXPIRED))] * 6,
         )
