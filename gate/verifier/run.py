@@ -28,12 +28,27 @@ _PAGES_UNKNOWN = 65_535
 
 
 class VerifierRun:
-    """One verifier process, for one passage. One thread at a time, except `kill`."""
+    """One verifier process, for one passage. One thread at a time, except `kill`.
+
+    Args:
+        process: the verifier.
+        job_fd: write end of its job pipe.
+        key_fd: write end of its key pipe.
+        result_fd: read end of its answers.
+        locked: it may look only while the kernel says that it is locked in.
+    """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], job_fd: int, key_fd: int, result_fd: int
+        self,
+        process: subprocess.Popen[bytes],
+        job_fd: int,
+        key_fd: int,
+        result_fd: int,
+        *,
+        locked: bool = True,
     ) -> None:
         self._process = process
+        self._must_be_locked = locked
         self._job_fd: int | None = job_fd
         self._key_fd: int | None = key_fd
         self._result_fd = result_fd
@@ -163,8 +178,7 @@ class VerifierRun:
         pages_left = _pages(self.pid)
         ended_s = time.monotonic()
         status = _status(self.pid)
-        # The gate may itself run under filters of its container, which its children inherit.
-        filters = status.get("Seccomp_filters", 0) - _status(os.getpid()).get("Seccomp_filters", 0)
+        filters = _own_filters(status)
         core, file = (_limit(self.pid, r) for r in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE))
         with self._reaping:
             exit_code = self._process.wait()
@@ -225,7 +239,10 @@ class VerifierRun:
                 ok = begun and not self._camera_on and answer.code == 0
                 self._camera_on = True
                 # While it lives and is locked, but before it has seen anybody.
-                self._threads = _status(self.pid).get("Threads", 0)
+                status = _status(self.pid)
+                self._threads = status.get("Threads", 0)
+                if self._must_be_locked and status and not _is_locked(status):
+                    raise VerifierContractBroken("the verifier looks without its sandbox")
             case Kind.GUIDANCE:
                 self._guidance += 1
                 ok = self._camera_on and self._guidance <= GUIDANCE_MAX
@@ -266,6 +283,21 @@ def _status(pid: int) -> dict[str, int]:
         return {}
     pairs = (line.partition(":") for line in lines)
     return {name: int(value) for name, _, value in pairs if name in wanted}
+
+
+def _own_filters(status: dict[str, int]) -> int:
+    """Return how many filters a verifier put on itself; 0 where the kernel does not tell.
+
+    The gate may itself run under filters of its container, which its children inherit.
+    """
+    return status.get("Seccomp_filters", 0) - _status(os.getpid()).get("Seccomp_filters", 0)
+
+
+def _is_locked(status: dict[str, int]) -> bool:
+    """Whether a verifier is alone and behind its lock, as far as the kernel tells."""
+    told = "Seccomp_filters" in status  # since Linux 5.9
+    filtered = _own_filters(status) >= FILTERS if told else status.get("Seccomp") == 2
+    return filtered and status.get("NoNewPrivs") == 1 and status.get("Threads") == 1
 
 
 def _pages(pid: int) -> int:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Protocol
 
 import pytest
 
@@ -36,25 +37,32 @@ def read_job():
     return data
 say(1, 0, bytes(8))
 """
-Start = Callable[[str], VerifierRun]
+
+
+class Start(Protocol):
+    """Starts a child that plays a verifier and is READY."""
+
+    def __call__(self, body: str, *, locked: bool = False) -> VerifierRun:
+        """Args: what it does, and whether it should be locked in, which it never is."""
+        ...
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a child that plays a verifier and is READY."""
+    """See Start."""
     runs: list[VerifierRun] = []
 
-    def start(body: str, prelude: str = PRELUDE) -> VerifierRun:
+    def start(body: str, *, locked: bool = False) -> VerifierRun:
         fds = [*os.pipe(), *os.pipe(), *os.pipe()]
         theirs = (fds[0], fds[2], fds[5])
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", prelude + body, *map(str, theirs)],
+            [sys.executable, "-I", "-c", PRELUDE + body, *map(str, theirs)],
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
         )
         for fd in theirs:
             os.close(fd)
-        run = VerifierRun(process, fds[1], fds[3], fds[4])
+        run = VerifierRun(process, fds[1], fds[3], fds[4], locked=locked)
         runs.append(run)
         return run
 
@@ -101,6 +109,15 @@ say(2); say(3, 3); say(3, 0); say(4, 1)
     assert certificate.bytes_in == len(JOB.encode())
     assert not certificate.is_clean(), "this child is in no sandbox, and the certificate says so"
     assert run.finish() is certificate
+
+
+def test_nobody_is_let_in_by_a_verifier_that_is_not_locked_in(start: Start) -> None:
+    run = start("read_job(); say(2); say(4, 1)", locked=True)
+    assert run.wait_ready(10_000)
+    run.begin(JOB)
+    with pytest.raises(VerifierContractBroken, match="without its sandbox"):
+        last_word(run)
+    assert run.finish().exit_code == -signal.SIGKILL or not run.finish().is_clean()
 
 
 BROKEN = {
