@@ -36,6 +36,7 @@ GROWTH_A_MINUTE: Final = 12
 GROWTH_BURST: Final = 30
 ALL_A_MINUTE: Final = 3_000
 ALL_BURST: Final = 200
+_CONFLICT: Final = 409
 _EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 
 
@@ -60,7 +61,8 @@ class Witness:
         state: the memory.
         time_s: POSIX seconds now.
         monotonic_s: a clock that never goes back, for the rate limit.
-        on_refused: told of each signed checkpoint that did not fit: somebody should ask why.
+        on_refused: told of each signed checkpoint that did not fit: somebody should ask why. The
+            second argument says that it proves two histories, not only a proof that is none.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Witness:
         *,
         time_s: Callable[[], int],
         monotonic_s: Callable[[], float],
-        on_refused: Callable[[Seen], None] = lambda _seen: None,
+        on_refused: Callable[[Seen, bool], None] = lambda _seen, _proven: None,
     ) -> None:
         self._cosigner = cosigner
         self._logs = logs
@@ -127,14 +129,17 @@ class Witness:
             if refusal is not None and refusal.content_type == SIZE:
                 return refusal
             if refusal is not None:
-                news = turn.refuse(seen)
+                # A proof that does not verify anybody can send, with what a gate published. Two
+                # roots of one size only that gate can sign.
+                proven = refusal.status == _CONFLICT
+                news = turn.refuse(seen, proven=proven)
             elif newest is None or seen.size > newest.size:
                 with self._guard:
                     if not self._rates[seen.origin].allow(self._monotonic_s()):
                         return _TOO_OFTEN
                 turn.keep(seen)
         if refusal is not None and news:
-            self._on_refused(seen)
+            self._on_refused(seen, proven)
         return refusal
 
 
@@ -153,7 +158,7 @@ def _judge(request: AddCheckpoint, seen: Seen, newest: Seen | None) -> Answer | 
     if request.old_size != newest_size:
         return Answer(409, f"{newest_size}\n", SIZE)
     if newest is not None and seen.size == newest.size and seen.root != newest.root:
-        return Answer(409, "another tree of this size was co-signed before\n")
+        return Answer(_CONFLICT, "another tree of this size was co-signed before\n")
     if seen.size == 0 and seen.root != _EMPTY_ROOT:
         return Answer(422, "the empty tree has another root\n")
     old_root = b"" if newest is None else newest.root

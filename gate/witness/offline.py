@@ -54,7 +54,7 @@ def cosign_export(
         seen = Seen(key.name, signed[1], signed[2], note, time_now_s)
         if not report.ok:
             if newest is not None and not report.kept[0]:
-                turn.refuse(seen)
+                turn.refuse(seen, proven=True)
             return report, None
         turn.keep(seen)
     text = note.rpartition("\n\n")[0] + "\n"

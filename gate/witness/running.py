@@ -62,7 +62,7 @@ def run_until_signal(
             memory,
             time_s=lambda: int(time.time()),
             monotonic_s=time.monotonic,
-            on_refused=lambda seen: _alarm(seen, state),
+            on_refused=lambda seen, proven: _alarm(seen, proven, state),
         )
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,10 +75,15 @@ def run_until_signal(
     return ExitCode.OK
 
 
-def _alarm(seen: Seen, state: Path) -> None:
+def _alarm(seen: Seen, proven: bool, state: Path) -> None:
+    what = (
+        "that is of ANOTHER HISTORY than what was co-signed"
+        if proven
+        else "with a proof that does not lead to it: two histories, or somebody else sent it"
+    )
     _say(
-        f"ALARM: {seen.origin} sent a signed checkpoint of {seen.size} records that does not go "
-        f"on from what was co-signed; it is kept in {state}; ask its operator why"
+        f"ALARM: a checkpoint of {seen.size} records came, signed by {seen.origin}, {what}; "
+        f"it is kept in {state}; ask its operator why"
     )
 
 

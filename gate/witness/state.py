@@ -22,6 +22,8 @@ APPLICATION_ID: Final = 0x434F5349
 SCHEMA_VERSION: Final = 1
 REFUSED_MAX: Final = 100
 """Kept for each log. One is enough to ask questions."""
+UNPROVEN_MAX: Final = 50
+"""Of those, how many anybody could have made: they must not use up the room for proofs."""
 _SCHEMA: Final = (
     "CREATE TABLE witness (id INTEGER PRIMARY KEY CHECK (id = 1), vkey TEXT NOT NULL) STRICT",
     "CREATE TABLE logs (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL,"
@@ -67,10 +69,13 @@ class Turn:
             (seen.origin, seen.size, seen.root, seen.note, seen.time_s),
         )
 
-    def refuse(self, seen: Seen) -> bool:
-        """Keep a signed tree that did not fit, as a lead for an inquiry; whether it is new."""
+    def refuse(self, seen: Seen, *, proven: bool) -> bool:
+        """Keep a signed tree that did not fit, as a lead for an inquiry; whether it is new.
+
+        `proven` says that it is a second tree of a size that was co-signed.
+        """
         row = self._db.execute("SELECT count(*) FROM refused WHERE origin = ?", (seen.origin,))
-        if row.fetchone()[0] >= REFUSED_MAX:
+        if row.fetchone()[0] >= (REFUSED_MAX if proven else UNPROVEN_MAX):
             return False
         return (
             self._db.execute(

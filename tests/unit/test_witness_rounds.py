@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from gate.ledger.witness_site import WitnessSite, parse_site, parse_sites
 from gate.ledger.witnessing import ALARM_AFTER_S, OFFLINE_ALARM_AFTER_S, Growth, WitnessRound
 from gate.passage.decision import DenyReason, Lane
 from gate.witness.judge import Witness
-from gate.witness.state import WitnessState
+from gate.witness.state import REFUSED_MAX, WitnessState
 
 ORIGIN = "gate.example/main"
 SIGNER = Signer(ORIGIN, bytes(range(32)))
@@ -474,3 +475,27 @@ def test_a_co_signed_note_still_opens_as_the_logs_own() -> None:
     assert open_note(cosigned, SIGNER.vkey) == open_note(note, SIGNER.vkey)
     with pytest.raises(LedgerFault):
         open_note(cosigned, Signer(ORIGIN, bytes(32)).vkey)
+
+
+def test_strangers_cannot_use_up_the_room_for_proofs(world: World) -> None:
+    """Anybody can send what a gate published, with a proof that is none."""
+    told: list[tuple[int, bool]] = []
+    witness = Witness(
+        COSIGNER,
+        {ORIGIN: [parse_vkey(SIGNER.vkey)]},
+        world.state,
+        time_s=lambda: int(world.now.timestamp()),
+        monotonic_s=lambda: world.now.timestamp(),
+        on_refused=lambda seen, proven: told.append((seen.size, proven)),
+    )
+    world.round().ask_once(world.now)
+    for _ in range(REFUSED_MAX + 10):
+        world.people(1)
+        world.later(minutes=15)
+        note = world.ledger.checkpoint_note()
+        proof = base64.b64encode(bytes(32)).decode()
+        assert witness.add_checkpoint(f"old 1\n{proof}\n\n{note}".encode()).status == 422
+    assert {proven for _, proven in told} == {False}
+    forked = SIGNER.sign(Checkpoint(ORIGIN, 1, bytes(32)))
+    assert witness.add_checkpoint(f"old 1\n\n{forked}".encode()).status == 409
+    assert told[-1] == (1, True)
