@@ -15,6 +15,8 @@ from typing import Final
 
 PAGE: Final = 4096
 FILE_MAX_BYTES: Final = 4 << 30
+_SHOWN: Final = 200
+"""So much of a path that cannot be listed is shown."""
 _DUMP_FOLDERS: Final = (
     "/var/lib/systemd/coredump",
     "/var/crash",
@@ -79,8 +81,11 @@ def _walk(
                     elif entry.path not in left_out:
                         try:
                             facts = entry.stat(follow_symlinks=False)
-                        except OSError:
+                        except FileNotFoundError:
                             continue  # gone meanwhile
+                        except OSError as error:
+                            passed_over.append((entry.path[:_SHOWN], _why(error)))
+                            continue
                         if stat.S_ISREG(facts.st_mode):
                             yield entry.path, facts
         except FileNotFoundError:
@@ -89,6 +94,12 @@ def _walk(
             continue
         except PermissionError:
             passed_over.append((current, "no right to list"))
+        except OSError as error:  # a path that is too long, a disk that fails
+            passed_over.append((current[:_SHOWN], _why(error)))
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or "cannot be read").lower()
 
 
 def usual_roots(own: Iterable[Path]) -> list[Path]:

@@ -145,3 +145,23 @@ def test_a_missing_journal_is_said() -> None:
     with export:
         assert export.stdout is not None
         export.stdout.read()
+
+
+def test_a_folder_too_deep_for_a_path_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    name, depth = "x" * 200, 25
+    longest = 4095 - len(str(tmp_path)) - len(name) - 1
+    (tmp_path / "residue").write_bytes(b"here")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for level in range(depth):
+        if level == longest // (len(name) + 1):  # the last folder whose own path still fits
+            os.close(os.open("y" * 250, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        os.mkdir(name, dir_fd=fd)
+        inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    found = places.written_since([tmp_path], 0.0)
+    subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)  # pytest cannot remove it
+    assert [path.name for path in found.files] == ["residue"]
+    assert {why for _, why in found.passed_over} == {"file name too long"}
+    assert len(found.passed_over) == 2, "the folder and the file that no path reaches"
