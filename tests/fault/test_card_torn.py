@@ -1,6 +1,7 @@
 """No bytes a card can send make read_card raise, or accept anything the issuer did not sign."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,6 +29,11 @@ APDUS_OF_A_TAP = 18  # a small card, so that every APDU can be broken in turn
 FUZZ = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+def nameless(outcome):
+    """Take away what differs from tap to tap: every session has a name of its own."""
+    return replace(outcome, session_id=b"") if isinstance(outcome, VerifiedCard) else outcome
 
 
 class Setup:
@@ -59,7 +65,7 @@ class Setup:
         self.capture_response()
 
     def read(self, channel, **kwargs):
-        return read_card(channel, self.reader, self.trust, NOW, self.random, **kwargs)
+        return nameless(read_card(channel, self.reader, self.trust, NOW, self.random, **kwargs))
 
     def capture_response(self):
         """Keep one decrypted answer and what it is checked against: a malicious holder's view."""
@@ -84,7 +90,7 @@ class Setup:
             e_reader_key=session.new_key(self.random),
             now=NOW,
         )
-        assert verify_response(self.response, self.expected) == self.good
+        assert nameless(verify_response(self.response, self.expected)) == self.good
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +192,7 @@ def test_damaged_apdus(world, at, edits):
 @given(EDITS)
 def test_damaged_document_inside_a_good_session(world, edits):
     """The holder is the attacker: the session is genuine, the answer is not."""
-    outcome = verify_response(damaged(world.response, edits), world.expected)
+    outcome = nameless(verify_response(damaged(world.response, edits), world.expected))
     assert outcome == world.good or isinstance(outcome, Refused)
 
 
