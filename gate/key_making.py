@@ -73,7 +73,7 @@ def make_file_key(out: Path, public: Path, *, with_passphrase: bool) -> str:
 
     Raises:
         ConfigError: a file is there already or cannot be written, stdout is a terminal, or the
-            passphrase was not typed twice.
+            passphrase was not typed twice, at a terminal.
     """
     sandbox.leave_no_core()
     _must_be_new(*([public] if out == STDOUT else [out, public]))
@@ -81,6 +81,11 @@ def make_file_key(out: Path, public: Path, *, with_passphrase: bool) -> str:
         raise ConfigError(
             "a private key does not belong on a terminal",
             "pipe it: gate keys make file --out - ... | systemd-creds encrypt - FILE",
+        )
+    if with_passphrase and not sys.stdin.isatty():
+        raise ConfigError(
+            "there is no terminal at which to type the passphrase",
+            "run this at a terminal, or leave out --passphrase and keep the key as a credential",
         )
     encryption = _passphrase(getpass.getpass) if with_passphrase else NoEncryption()
     key = ec.generate_private_key(ec.SECP256R1())

@@ -131,3 +131,12 @@ def test_an_existing_key_is_never_replaced(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert (tmp_path / "template.key").read_bytes() == before
     assert not (tmp_path / "p").exists()
+
+
+def test_a_passphrase_wants_a_terminal(tmp_path: Path) -> None:
+    out, public = tmp_path / "template.key", tmp_path / "public.pem"
+    done = keys("make", "file", "--out", out, "--public", public, "--passphrase")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no terminal" in done.stderr
+    assert not out.exists()
+    assert not public.exists()
