@@ -52,12 +52,13 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def pss_mb(pid: int) -> float:
-    """Return the proportional set size of one process in MB."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def pss_mb(pid: int) -> float | None:
+    """Return the proportional set size of a process in MB; None when only root may ask."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
 def measure(pack: str, passages: int, cache: Path, models: Path | None) -> dict[str, object]:
@@ -128,7 +129,8 @@ def main() -> None:
     print("card messages:", json.dumps(result["card_bytes"]))
     memory = result["pss_mb"]
     assert isinstance(memory, dict)
-    print("PSS in MB:", ", ".join(f"{name}: {size:.0f}" for name, size in memory.items()))
+    shown = {n: "only root may ask" if s is None else f"{s:.0f}" for n, s in memory.items()}
+    print("PSS in MB:", ", ".join(f"{name}: {size}" for name, size in shown.items()))
 
 
 if __name__ == "__main__":
