@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from gate.ledger.checkpoint import Signer, open_note
+from gate.ledger.cosignature import Cosigner
 from gate.ledger.export import export
-from gate.ledger.record import Decided, Mode, Pack, Started
+from gate.ledger.record import Decided, Mode, Pack, Started, VerifierDied
 from gate.ledger.store import Ledger
 from gate.ledger.verify import verify_export, verify_store
 from gate.passage.decision import DenyReason, Lane
@@ -150,3 +151,55 @@ def test_a_path_that_is_no_text(path: Path) -> None:
     path.rename(odd)
     assert verify_store(odd, SIGNER.vkey).ok
     assert export(odd, path.parent / "export") == 61
+
+
+def test_folders_below_the_tiles(path: Path) -> None:
+    for name in ("link", EMBEDDING[:100].hex()):
+        folder = path.parent / f"export-{name[:4]}"
+        export(path, folder)
+        place = folder / "tile" / name
+        place.symlink_to("/etc") if name == "link" else place.mkdir()
+        (problem,) = verify_export(folder, SIGNER.vkey).problems
+        assert "a folder that does not belong" in problem
+
+
+def test_lines_of_witnesses_whom_nobody_named_are_counted(path: Path) -> None:
+    named, other = (Cosigner(name, bytes([n]) * 32) for n, name in enumerate(("w1", "w2"), 1))
+    with closing(Ledger.open(path, SIGNER, SIGNER.name)) as ledger:
+        note = ledger.checkpoint_note()
+        text = note.rpartition("\n\n")[0] + "\n"
+        for witness in (named, other):
+            line = witness.cosign(text, 1_790_000_000)
+            ledger.keep_cosigned(witness.key.ident, ledger.size(), note + line)
+    report = verify_store(path, SIGNER.vkey, witnesses=[named.vkey])
+    assert (report.ok, report.counts["cosigned_not_checked"]) == (True, 1)
+    both = verify_store(path, SIGNER.vkey, witnesses=[named.vkey, other.vkey])
+    assert "cosigned_not_checked" not in both.counts
+    with closing(sqlite3.connect(path)) as db, db:
+        raw = other.key.key.key_id + (1_790_000_000).to_bytes(8, "big") + EMBEDDING[:64]
+        forged = f"{note}\u2014 w2 {base64.b64encode(raw).decode()}\n"
+        db.execute("UPDATE cosigned SET note = ? WHERE witness LIKE 'w2+%'", (forged,))
+    report = verify_store(path, SIGNER.vkey, witnesses=[named.vkey, other.vkey], witnesses_needed=1)
+    assert "is not signed by its witness" in report.problems[0]
+
+
+def test_what_went_since_a_kept_checkpoint_is_counted(tmp_path: Path) -> None:
+    made = tmp_path / "ledger.db"
+    with closing(Ledger.open(made, SIGNER, SIGNER.name)) as ledger:
+        ledger.append(START, NOON)
+        kept = ledger.checkpoint_note()
+        for _ in range(299):
+            ledger.append(DENY, NOON)
+        ledger.prune(256, NOON)
+        late = ledger.checkpoint_note()
+    assert verify_store(made, SIGNER.vkey, [kept]).counts["pruned_since_kept"] == 255
+    assert "pruned_since_kept" not in verify_store(made, SIGNER.vkey, [late]).counts
+
+
+def test_more_deaths_than_passages_are_counted(tmp_path: Path) -> None:
+    made = tmp_path / "ledger.db"
+    death = VerifierDied(0, 8, 1, True, 2, 4, False, True, True, 4096, 64, 0)
+    with closing(Ledger.open(made, SIGNER, SIGNER.name)) as ledger:
+        for record in (START, DENY, death, DENY, death, death, death, DENY):
+            ledger.append(record, NOON)
+    assert verify_store(made, SIGNER.vkey).counts["verifiers_without_decision"] == 2

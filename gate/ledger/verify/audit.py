@@ -16,6 +16,7 @@ from gate.ledger.verify.witness import (
     NOTES_MAX,
     Witness,
     check_cosigned,
+    check_named,
     cosignature_lines,
     count_witnesses,
 )
@@ -82,8 +83,15 @@ def audit(found: Found, key: Key, asked: Asked, problems: Problems) -> Report:
     order.counts["policies"] = len(set(order.policies))
     if missing:
         order.counts["pruned_entries"] = missing
+    since_kept = [missing - claimed for claimed in _sizes(asked.kept, fits, key)]
+    if max(since_kept, default=0) > 0:
+        # The auditor knows when that was: nothing may be pruned that is not old.
+        order.counts["pruned_since_kept"] = max(since_kept)
     check_cosigned(found.cosigned, key, tree, problems)
     order.counts["cosigned"] = len(found.cosigned)
+    strangers = check_named(found.cosigned, asked.witnesses, problems)
+    if strangers:
+        order.counts["cosigned_not_checked"] = strangers
     # The newest checkpoint of a mirror may carry co-signatures itself, and so may a kept one.
     texts = [note for _, _, note in found.cosigned] + [note for _, note in found.notes[-1:]]
     notes = [*(text for text in texts if isinstance(text, str)), *asked.kept]
@@ -191,6 +199,12 @@ def _notes(found: Found, key: Key, tree: Tree, problems: Problems) -> None:
             problems.add(3, f"{name} is for {signed_size} entries, but there are {size}")
         if signed_size <= size and tree.root(signed_size) != signed_root:
             problems.add(6 if newest else 7, f"{name} has another root than the entries")
+
+
+def _sizes(kept: Sequence[str], fits: Sequence[bool], key: Key) -> list[int]:
+    """Return the sizes of the kept checkpoints that this log continues."""
+    opened = (key.open(note) for note, fit in zip(kept, fits, strict=True) if fit)
+    return [signed[1] for signed in opened if signed is not None]
 
 
 def _kept(index: int, note: str, key: Key, tree: Tree, problems: Problems) -> bool:

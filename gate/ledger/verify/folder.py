@@ -17,7 +17,7 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Final
 
 from gate.errors import LedgerFault
@@ -212,7 +212,14 @@ def _check_higher(folder: Path, roots: list[bytes], problems: Problems, seen: se
 
 def _check_others(folder: Path, size: int, problems: Problems, seen: set[str]) -> None:
     """Allow narrower tiles of earlier sizes, as a mirror collects them, when they fit."""
-    for here, _, names in os.walk(folder / "tile"):
+    known = {parent.as_posix() for path in seen for parent in PurePath(path).parents}
+    for here, inner, names in os.walk(folder / "tile"):
+        for name in inner:
+            place = Path(here) / name
+            # A partial tile of an earlier size stands, or stood, in a folder of its own.
+            earlier = re.fullmatch(r"x?[0-9]{3}(\.p)?", name, re.ASCII)
+            if place.is_symlink() or not (earlier or place.relative_to(folder).as_posix() in known):
+                problems.add(10, "the folder holds a folder that does not belong to this log")
         for name in names:
             path = (Path(here) / name).relative_to(folder).as_posix()
             if path not in seen and not _fits_wider(folder, path, size):

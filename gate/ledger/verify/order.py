@@ -60,6 +60,8 @@ class Order:
     names is not used up."""
     stepped_back: int | None = None
     """Where the clock last went back in this run of the gate."""
+    deaths: int = 0
+    """How many verifiers died since the last decision."""
     landlock_abi: int | None = None
     """What the self-test of this run found; every verifier of the run finds the same."""
     pruned_below: int = 0
@@ -128,11 +130,16 @@ class Order:
             and (expected is None or record["landlock_abi"] == expected)
         )
         self.counts["verifiers_unclean"] += not clean
+        # A passage has one look. Spares die by themselves now and then; the auditor sees how many.
+        self.deaths += 1
+        if self.deaths > 1:
+            self.counts["verifiers_without_decision"] += 1
 
     def _decided(self, place: int, record: Mapping[str, Any]) -> None:
         if self.grant is not None:
             self.problems.add(9, f"grant {self.grant} has no movement before decision {place}")
             self.grant = None
+        self.deaths = 0
         self.counts[f"lane.{record['lane']}"] += 1
         self._card(place, record["card"])
         # Whoever passes is not named, so a grant right after a wrong PIN is taken for a retry.

@@ -145,6 +145,29 @@ def check_cosigned(
             problems.add(11, f"the log was rewritten: {name} has another root")
 
 
+def check_named(
+    rows: Sequence[tuple[object, object, object]],
+    witnesses: Sequence[Witness],
+    problems: Problems,
+) -> int:
+    """Check the rows that stand under witnesses whom the auditor named (step 11).
+
+    Returns:
+        How many stand under others: what their lines hold is the log's word alone, up to 200
+        bytes each.
+    """
+    known = {witness.ident: witness for witness in witnesses}
+    strangers = 0
+    for index, (ident, _, note) in enumerate(rows):
+        witness = known.get(ident) if isinstance(ident, str) else None
+        opened = cosignature_lines(note) if isinstance(note, str) else None
+        if witness is None or opened is None:
+            strangers += 1
+        elif not any(witness.cosigned_at(opened[0], blob) is not None for _, blob in opened[1]):
+            problems.add(11, f"co-signed checkpoint {index} is not signed by its witness")
+    return strangers
+
+
 def count_witnesses(
     notes: Sequence[str],
     key: Key,
