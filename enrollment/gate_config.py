@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from enrollment.site_documents import zone_of
 from enrollment.site_layout import Layout
 
 
@@ -40,6 +41,7 @@ def gate_toml(layout: Layout, gate_id: str, *, demo: bool, devices: Devices) -> 
 
 [gate]
 id = {quoted(gate_id)}
+zone = {quoted(zone_of(demo))}
 mode = {quoted("demo" if demo else "production")}
 data_dir = "data"
 

@@ -25,6 +25,11 @@ FACE_DAYS = 180
 _DEMO = "DEMO - not for production"
 
 
+def zone_of(demo: bool) -> str:
+    """Return the zone of a new site's first gate."""
+    return DEMO_ZONE if demo else "main"
+
+
 def write_first_policy(path: Path, *, demo: bool, now: datetime, key: Ed25519PrivateKey) -> None:
     """Write the policy a site starts with: card + PIN; a demo also shows the face lane."""
     purpose = Bilingual(
@@ -41,7 +46,7 @@ def write_first_policy(path: Path, *, demo: bool, now: datetime, key: Ed25519Pri
         version=1,
         demo=demo,
         issued=now,
-        gate_zone=DEMO_ZONE if demo else "main",
+        gate_zone=zone_of(demo),
         purpose=purpose,
         controller=controller,
         lanes=("pin", "face") if demo else ("pin",),

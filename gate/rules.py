@@ -119,7 +119,7 @@ class RulesInForce:
         if found.document.gate_zone != self.policy.gate_zone:
             self._policy.refuse(
                 f"is for zone {found.document.gate_zone}, not {self.policy.gate_zone},",
-                "put this zone's policy in place, or restart the gate if its zone was renamed",
+                "put this zone's policy in place; a new zone also needs [gate] zone, restart",
             )
         elif append(PolicyChanged(found.sha256)):
             self._policy.take(found)

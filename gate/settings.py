@@ -51,9 +51,13 @@ class _Section(BaseModel):
 
 
 class GateSection(_Section):
-    """Which gate this is. `mode` "demo" is the only one that accepts demo keys."""
+    """Which gate this is. `mode` "demo" is the only one that accepts demo keys.
+
+    `zone`: the one it leads to. A policy for another zone is refused, however well signed.
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+    zone: Annotated[str, Field(min_length=1, max_length=500)]
     mode: Literal["production", "demo"]
     data_dir: Path
 

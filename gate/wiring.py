@@ -98,6 +98,12 @@ def load_documents(settings: Settings, now: datetime) -> Documents:
             "a certificate of a demo site is configured",
             "use this site's own reader and issuer certificates",
         )
+    if documents.policy.gate_zone != settings.gate.zone:
+        raise ConfigError(
+            f"the policy is for zone {documents.policy.gate_zone}, [gate] zone is "
+            f"{settings.gate.zone}",
+            "put this zone's policy in place, or correct [gate] zone",
+        )
     certificate = documents.reader.certificate
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not first <= now <= last:

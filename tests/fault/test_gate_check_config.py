@@ -43,3 +43,12 @@ def test_an_older_status_list_is_told(home: Home) -> None:
     memory = settings.gate.data_dir / MEMORY_NAME
     memory.write_text(f"{int((datetime.now(UTC) + timedelta(hours=1)).timestamp())}\n")
     assert check(home)["status list"] == "OLDER than one seen before: every card is refused"
+
+
+def test_a_policy_for_another_zone_is_refused(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gate", "check-config", "-c", home.site.config_path],
+        capture_output=True, text=True, check=False, env=QUIET | {"GATE_GATE_ZONE": "vault"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the policy is for zone demo-lobby, [gate] zone is vault" in done.stderr
