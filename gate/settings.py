@@ -280,6 +280,10 @@ def _apply_environment(document: dict[str, Any], environ: Mapping[str, str]) -> 
                 f"[{section}] is not a table, and {name} replaces a value in it",
                 "compare the file with gate.example.toml",
             )
+        if (section, key, value) == ("gate", "mode", "demo") and found.get(key) == "production":
+            raise ConfigError(
+                f"{name} cannot turn a production gate into a demo", "set [gate] mode in the file"
+            )
         found[key] = value.split(",") if listed else value
 
 

@@ -103,6 +103,7 @@ def test_other_variables_are_nobodys_business(config: Path) -> None:
         ("GATE_KIOSK_PORT", "70000", "kiosk.port"),
         ("GATE_KIOSK_HOST", "0.0.0.0", "kiosk.host"),
         ("GATE_GATE_MODE", "test", "gate.mode"),
+        ("GATE_GATE_MODE", "demo", "cannot turn a production gate into a demo"),
         ("GATE_GATE_ID", "Gate 1", "gate.id"),
         ("GATE_CAMERA_ZONE", "0,0,1", "camera.zone"),
         ("GATE_CAMERA_ZONE", "0,0,1,2", "camera.zone"),
