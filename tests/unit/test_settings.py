@@ -103,7 +103,6 @@ def test_other_variables_are_nobodys_business(config: Path) -> None:
         ("GATE_KIOSK_PORT", "70000", "kiosk.port"),
         ("GATE_KIOSK_HOST", "0.0.0.0", "kiosk.host"),
         ("GATE_GATE_MODE", "test", "gate.mode"),
-        ("GATE_GATE_MODE", "demo", "cannot turn a production gate into a demo"),
         ("GATE_GATE_ID", "Gate 1", "gate.id"),
         ("GATE_CAMERA_ZONE", "0,0,1", "camera.zone"),
         ("GATE_CAMERA_ZONE", "0,0,1,2", "camera.zone"),
@@ -118,6 +117,14 @@ def test_a_value_out_of_range_is_refused(config: Path, name: str, value: str, wh
     said = refused(config, {name: value})
     assert f"[{where}" in said
     assert "gate.example.toml" in said
+
+
+def test_no_variable_makes_a_demo_of_a_production_gate(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text.replace('mode = "demo"', 'mode = "production"'))
+    assert config.read_text() != text
+    said = refused(config, {"GATE_GATE_MODE": "demo"})
+    assert "cannot turn a production gate into a demo" in said
 
 
 @pytest.mark.parametrize(
