@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from typing import Any
 
 from firmware_bridge.errors import DeviceFault
 from firmware_bridge.firmware.key_page import FLASH_ADDRESS
+from firmware_bridge.osdp_codes import Command
+from firmware_bridge.osdp_frame import encode
 
 QEMU = "qemu-system-arm"
 PASSAGE_A, PASSAGE_B, READY, TAMPER, FIRE, POWER = range(6)
@@ -33,6 +36,8 @@ _ENTRY_PIN, _FIRE_RELEASE_PIN = 0, 2
 _INPUT_PORT, _RELAY_PORT = 0x40007000, 0x40025000
 _ALL_BITS = 0x3FC
 _EEPROM_BYTES = 4096
+_ADDRESS_AT = 5
+"""Where the key page holds the OSDP address."""
 _PATIENCE_S = 30.0
 
 
@@ -142,14 +147,17 @@ class EmulatedController:
             (self._path / name).unlink(missing_ok=True)
         self._edges = {_ENTRY_PIN: [], _FIRE_RELEASE_PIN: []}
         self._answers = []
-        self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, our own files
-            [executable, *self._arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self._path / "messages").open("wb"),
-        )
+        with (self._path / "messages").open("wb") as messages:
+            self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, our own files
+                [executable, *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+            )
         try:
             self._connect()
+            if self._page is not None:
+                self._wait_for_line(self._page[_ADDRESS_AT])
         except (DeviceFault, OSError, ValueError, KeyError) as error:
             said = (self._path / "messages").read_text(errors="replace").strip()
             self.power_off()
@@ -189,6 +197,20 @@ class EmulatedController:
         for number in self._closed:
             self._drive_input(number)
         self._ask("cont")
+
+    def _wait_for_line(self, address: int) -> None:
+        """QEMU looks only once a second whether the pty is open; until then bytes are lost."""
+        question = encode(address, 0, Command.ID, b"\x00")
+        end = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < end:
+            os.write(self._other_end, question)
+            answered = False
+            while select.select([self._other_end], [], [], 0.1)[0]:
+                os.read(self._other_end, 4096)
+                answered = True
+            if answered:
+                return
+        raise DeviceFault(QEMU, "the firmware does not answer on its line")
 
     def _ports(self) -> dict[int, str]:
         """Object path of each GPIO port, by its address."""
@@ -264,8 +286,16 @@ class EmulatedController:
         return True
 
     def resets(self) -> int:
-        """How often the watchdog has reset the part since power-on."""
+        """How often the watchdog has reset the part since power-on.
+
+        QEMU forgets the levels of the inputs at a reset, and the part sees all loops open; here
+        they are driven again.
+        """
+        before = self._resets
         self._ask("query-status")  # events come before the answer
+        if self._resets != before:
+            for number in self._closed:
+                self._drive_input(number)
         return self._resets
 
     # --- to command ----------------------------------------------------------------------------
@@ -300,7 +330,7 @@ class EmulatedController:
 
     # --- QEMU's two control sockets ------------------------------------------------------------
 
-    def _ask(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    def _ask(self, command: str, **arguments: object) -> Any:
         with self._lock:
             self._qmp.send(json.dumps({"execute": command, "arguments": arguments}))
             while True:

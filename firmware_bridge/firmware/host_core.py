@@ -33,13 +33,22 @@ class CoreFrame:
     raw: bytes
 
 
-def build(target: str, folder: str | os.PathLike[str]) -> Path:
+def build(
+    target: str, folder: str | os.PathLike[str], *, sources: str | os.PathLike[str] = SOURCES
+) -> Path:
     """Make a target of the firmware's Makefile into `folder`; return the folder.
 
     Raises:
         DeviceFault: a tool is absent or the build failed.
     """
-    command = ["make", "--no-print-directory", "-C", str(SOURCES), target, f"OUT={Path(folder)}"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "-C",
+        os.fspath(sources),
+        target,
+        f"OUT={Path(folder)}",
+    ]
     try:
         done = subprocess.run(  # noqa: S603 - our own Makefile
             command, capture_output=True, text=True, check=False, timeout=300
