@@ -22,6 +22,7 @@ import pytest
 from firmware_bridge.firmware.emulator import FIRE, EmulatedController
 from firmware_bridge.firmware.host_core import build
 from firmware_bridge.firmware.key_page import key_page
+from firmware_bridge.firmware.slow_line import SlowLine
 from firmware_bridge.osdp_key import generate_key
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +84,8 @@ class Child:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def expect(self, wanted: Callable[[str], bool]) -> str:
-        end = time.monotonic() + PATIENCE_S
+    def expect(self, wanted: Callable[[str], bool], patience_s: float = PATIENCE_S) -> str:
+        end = time.monotonic() + patience_s
         while True:
             line = self.lines.get(timeout=max(0.01, end - time.monotonic()))
             if wanted(line):
@@ -112,12 +113,12 @@ class Panel(Child):
         script = str(Path(__file__).with_name("libosdp_peer.py"))
         super().__init__(str(PYTHON), script, "panel", key.hex(), path)
 
-    def event(self, event: str, **facts: object) -> dict:
+    def event(self, event: str, patience_s: float = PATIENCE_S, **facts: object) -> dict:
         def fits(line: str) -> bool:
             got = json.loads(line)
             return got["event"] == event and facts.items() <= got.items()
 
-        return json.loads(self.expect(fits))
+        return json.loads(self.expect(fits, patience_s))
 
     def order(self, **order: object) -> None:
         self.tell(json.dumps(order))
@@ -164,6 +165,20 @@ def test_their_panel_opens_our_firmware(device):
             assert rises(device) == number
             time.sleep(0.5)  # its rest
         assert panel.clear_replies() <= CLEAR_REPLIES
+
+
+@pytest.mark.parametrize("baud", [9600, 115200])
+def test_their_panel_over_a_slow_line_that_trickles(folder, baud):
+    with EmulatedController(folder / "firmware.bin", key_page(KEY, baud=baud)) as device:
+        device.power_on()
+        with SlowLine(device.device_path, baud=baud, piece=4) as line:
+            for _ in range(5):  # their panel gives up for long when this computer stands still
+                with a_panel(KEY, line.device_path) as panel, contextlib.suppress(queue.Empty):
+                    panel.event("secure", active=True, patience_s=10)
+                    panel.order(open=5)
+                    if device.wait_for(lambda: len(device.entry_edges) == 2, 10):
+                        break
+        assert rises(device) == 1
 
 
 def test_fire_is_told_to_their_panel_and_wins(device):

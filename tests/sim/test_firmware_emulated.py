@@ -10,13 +10,10 @@ import hashlib
 import os
 import select
 import shutil
-import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
@@ -33,7 +30,9 @@ from firmware_bridge.firmware.emulator import (
 )
 from firmware_bridge.firmware.host_core import SOURCES, build
 from firmware_bridge.firmware.key_page import key_page
+from firmware_bridge.firmware.slow_line import SlowLine
 from firmware_bridge.osdp_codes import Command
+from firmware_bridge.osdp_frame import encode
 from firmware_bridge.osdp_turnstile import OsdpTurnstile, generate_key
 from firmware_bridge.ports import Crossing, Link, OpenResult
 
@@ -249,59 +248,11 @@ def test_a_power_cycle_moves_nothing_and_the_line_comes_back(firmware):
         assert len(sessions) == 3  # each start was counted
 
 
-class Tap:
-    """A line between two ptys that keeps what the panel says."""
-
-    def __init__(self, device_path: str, *, baud: int | None = None, piece: int = 0) -> None:
-        self._byte_s = 10 / baud if baud else 0.0
-        self._piece = piece
-        self.said: list[bytes] = []
-        self._device = os.open(device_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        tty.setraw(self._device)
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        self.path = os.ttyname(self._slave)
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._carry, args=(self._master, self._device, self.said)),
-            threading.Thread(target=self._carry, args=(self._device, self._master, None)),
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _carry(self, source: int, target: int, kept: list[bytes] | None) -> None:
-        while not self._stop.is_set():
-            if not select.select([source], [], [], 0.05)[0]:
-                continue
-            with suppress(OSError):
-                data = os.read(source, self._piece or 256)
-                if kept is not None:
-                    kept.append(data)
-                # The time that a wire would take, and never all at once.
-                time.sleep(len(data) * self._byte_s)
-                os.write(target, data)
-
-    def __enter__(self) -> Tap:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        for fd in (self._master, self._slave, self._device):
-            os.close(fd)
-
-
 def test_a_whole_session_replayed_after_power_up_opens_nothing(firmware):
     with EmulatedController(firmware, key_page(KEY)) as device:
         device.power_on()
-        with Tap(device.device_path) as tap:
-            turnstile = panel(tap.path)
+        with SlowLine(device.device_path) as line:
+            turnstile = panel(line.device_path)
             try:
                 assert turnstile.wait_online(PATIENCE_S)
                 open_surely(turnstile, device)
@@ -309,13 +260,12 @@ def test_a_whole_session_replayed_after_power_up_opens_nothing(firmware):
                 turnstile.close()
         device.power_off()
         device.power_on()
-        line = os.open(device.device_path, os.O_RDWR | os.O_NOCTTY)
+        attacker = os.open(device.device_path, os.O_RDWR | os.O_NOCTTY)
         try:
-            tty.setraw(line)
-            for piece in tap.said:
-                os.write(line, piece)
+            tty.setraw(attacker)
+            for piece in line.said:
+                os.write(attacker, piece)
                 time.sleep(0.01)
-            os.write(line, b"")
             turnstile = panel(device.device_path)
             try:
                 assert turnstile.wait_online(PATIENCE_S)  # it has heard all of the above
@@ -323,7 +273,7 @@ def test_a_whole_session_replayed_after_power_up_opens_nothing(firmware):
             finally:
                 turnstile.close()
         finally:
-            os.close(line)
+            os.close(attacker)
 
 
 @pytest.mark.parametrize("baud", [9600, 115200])
@@ -331,8 +281,8 @@ def test_a_slow_line_that_trickles(firmware, baud):
     page = key_page(KEY, baud=baud)
     with EmulatedController(firmware, page) as device:
         device.power_on()
-        with Tap(device.device_path, baud=baud, piece=3) as tap:
-            turnstile = panel(tap.path, baud=baud)
+        with SlowLine(device.device_path, baud=baud, piece=3) as line:
+            turnstile = panel(line.device_path, baud=baud)
             try:
                 assert turnstile.wait_online(PATIENCE_S)
                 open_surely(turnstile, device)
@@ -386,8 +336,6 @@ def test_a_controller_without_a_key_stays_silent(firmware):
         line = os.open(device.device_path, os.O_RDWR | os.O_NOCTTY)
         try:
             tty.setraw(line)
-            from firmware_bridge.osdp_frame import encode
-
             for _ in range(5):
                 os.write(line, encode(0, 0, Command.ID, b"\x00"))
                 assert select.select([line], [], [], 0.2)[0] == []
