@@ -332,6 +332,8 @@ static bool runs_out(uint16_t *left_ms, uint32_t elapsed_ms)
 
 uint8_t controller_advance(struct controller *c, uint8_t sample, uint32_t elapsed_ms)
 {
+    /* First the turnstile: what falls below falls now, and its rest begins now. */
+    turnstile_advance(&c->turnstile, sample, elapsed_ms);
     if (runs_out(&c->frame_gap_ms, elapsed_ms)) {
         osdp_decoder_reset(&c->decoder);
     }
@@ -341,6 +343,5 @@ uint8_t controller_advance(struct controller *c, uint8_t sample, uint32_t elapse
     if (runs_out(&c->link_left_ms, elapsed_ms)) {
         end_session(c);
     }
-    turnstile_advance(&c->turnstile, sample, elapsed_ms);
     return turnstile_outputs(&c->turnstile);
 }
