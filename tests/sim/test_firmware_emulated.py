@@ -10,6 +10,7 @@ import hashlib
 import os
 import select
 import shutil
+import subprocess
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -303,6 +304,22 @@ def test_a_program_that_hangs_is_reset_and_its_relay_falls(device, turnstile):
     # It also tells no edge of a pin that it reset by itself; the pin is read instead.
     assert until(lambda: turnstile.open(5000, DEADLINE_MS) is OpenResult.OPENED)
     assert device.wait_for(lambda: device.entry_active)
+
+
+def test_a_core_that_lost_count_is_overruled(firmware, device, turnstile):
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", str(firmware.with_suffix(".elf"))],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    controller = next(line.split() for line in symbols.splitlines() if line.endswith(" controller"))
+    entry_word = int(controller[0], 16) + 12  # struct turnstile: entry, a gap, entry_left_ms
+    open_surely(turnstile, device, 5000)
+    assert device.read_word(entry_word) & 0xFF == 1
+    device.write_word(entry_word, 0xFFFF0001)  # more than a minute from now
+    assert device.wait_for(lambda: not device.entry_active)
+    assert device.read_word(entry_word) & 0xFF == 1  # the core still thinks that it is on
 
 
 def test_without_its_counter_it_takes_no_session(firmware):

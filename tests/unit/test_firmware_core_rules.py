@@ -162,6 +162,8 @@ class Histories(RuleBasedStateMachine):
         if self.was_on and not entry:
             self.since_fall_ms = 0
         self.was_on = entry
+        self.the_relay_is_bounded()
+        self.fire_wins()
 
     @rule(
         ms=st.one_of(st.integers(0, 30), st.integers(0, 900), st.integers(0, 7000)),
@@ -173,7 +175,7 @@ class Histories(RuleBasedStateMachine):
         self.door.advance(ms, sample)
         self.note(ms)
 
-    @rule(ms=st.integers(0, 5500))
+    @rule(ms=st.sampled_from([500, 1500, 6000]))
     def a_living_line(self, ms: int) -> None:
         for _ in range(0, ms, 500):
             self.time_passes(500, QUIET)
