@@ -1,0 +1,75 @@
+/* The few registers of the LM3S6965 (Cortex-M3) that this board uses. Names as in its data sheet. */
+#ifndef REGISTERS_H
+#define REGISTERS_H
+
+#include <stdint.h>
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+/* Cortex-M3 core */
+#define SYST_CSR REGISTER(0xE000E010U)
+#define SYST_RVR REGISTER(0xE000E014U)
+#define SYST_CVR REGISTER(0xE000E018U)
+#define NVIC_ISER0 REGISTER(0xE000E100U)
+#define SCB_AIRCR REGISTER(0xE000ED0CU)
+#define AIRCR_SYSRESETREQ 0x05FA0004U
+
+/* System control */
+#define SYSCTL_RIS REGISTER(0x400FE050U)
+#define SYSCTL_RIS_PLL_LOCKED 0x40U
+#define SYSCTL_RCC REGISTER(0x400FE060U)
+#define SYSCTL_RCGC0 REGISTER(0x400FE100U)
+#define SYSCTL_RCGC1 REGISTER(0x400FE104U)
+#define SYSCTL_RCGC2 REGISTER(0x400FE108U)
+#define SYSCTL_PBORCTL REGISTER(0x400FE030U)
+
+/* Watchdog */
+#define WDT_LOAD REGISTER(0x40000000U)
+#define WDT_CTL REGISTER(0x40000008U)
+#define WDT_ICR REGISTER(0x4000000CU)
+#define WDT_TEST REGISTER(0x40000418U)
+#define WDT_LOCK REGISTER(0x40000C00U)
+#define WDT_UNLOCK 0x1ACCE551U
+
+/* GPIO: the address lines 9:2 mask the data register's bits. */
+#define GPIO_A 0x40004000U
+#define GPIO_B 0x40005000U
+#define GPIO_D 0x40007000U
+#define GPIO_F 0x40025000U
+#define GPIO_DATA(port, mask) REGISTER((port) + ((mask) << 2))
+#define GPIO_DIR(port) REGISTER((port) + 0x400U)
+#define GPIO_AFSEL(port) REGISTER((port) + 0x420U)
+#define GPIO_ODR(port) REGISTER((port) + 0x50CU)
+#define GPIO_PDR(port) REGISTER((port) + 0x514U)
+#define GPIO_DEN(port) REGISTER((port) + 0x51CU)
+
+/* UART0 */
+#define UART0_DR REGISTER(0x4000C000U)
+#define UART0_FR REGISTER(0x4000C018U)
+#define UART0_IBRD REGISTER(0x4000C024U)
+#define UART0_FBRD REGISTER(0x4000C028U)
+#define UART0_LCRH REGISTER(0x4000C02CU)
+#define UART0_CTL REGISTER(0x4000C030U)
+#define UART0_IM REGISTER(0x4000C038U)
+#define UART0_ICR REGISTER(0x4000C044U)
+#define UART_FR_BUSY 0x08U
+#define UART_FR_RXFE 0x10U
+#define UART_FR_TXFF 0x20U
+#define UART_DR_ERRORS 0xF00U
+#define UART_RX_AND_TIMEOUT 0x50U
+
+/* I2C0 master */
+#define I2C0_MSA REGISTER(0x40020000U)
+#define I2C0_MCS REGISTER(0x40020004U)
+#define I2C0_MDR REGISTER(0x40020008U)
+#define I2C0_MTPR REGISTER(0x4002000CU)
+#define I2C0_MCR REGISTER(0x40020020U)
+#define I2C_MCS_RUN 0x01U
+#define I2C_MCS_START 0x02U
+#define I2C_MCS_STOP 0x04U
+#define I2C_MCS_ACK 0x08U
+#define I2C_MCS_BUSY 0x01U
+#define I2C_MCS_ERROR 0x02U
+#define I2C_MCS_ARBLST 0x10U
+
+#endif
