@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from gate.audit_words import lines_of
 from gate.errors import ConfigError
 from gate.exit_codes import ExitCode
 from gate.ledger import keys
@@ -84,8 +85,8 @@ def verify(
         typer.echo(f"  problem: {problem}")
     if len(report.problems) > PROBLEMS_SHOWN:
         typer.echo(f"  and {len(report.problems) - PROBLEMS_SHOWN} more problems; see --json")
-    for name, count in sorted(report.counts.items()):
-        typer.echo(f"  {name:<28} {count}")
+    for line in lines_of(report.counts):
+        typer.echo(line)
     return ExitCode.OK if report.ok else ExitCode.NO
 
 
