@@ -8,6 +8,7 @@ from pathlib import Path
 from firmware_bridge.camera_source import shown_source
 from gate.card.reader import Trust
 from gate.editions import Edition, refuse_older
+from gate.errors import ConfigError
 from gate.host_conditions import host_conditions
 from gate.key_plan import plan_of, self_tested
 from gate.ledger.witness_site import parse_sites
@@ -43,6 +44,7 @@ def check(config: Path) -> list[tuple[str, str]]:
         ("keys", keys),
         ("ledger key", documents.signer.vkey),
         ("witnesses", _witnesses_line(settings)),
+        ("probe", _probe_line(settings)),
         ("turnstile", f"osdp on {settings.turnstile.port} at {settings.turnstile.baud} baud"),
         ("camera", shown_source(settings.camera.source)),
         (
@@ -63,6 +65,18 @@ def _witnesses_line(settings: Settings) -> str:
         for site in parse_sites(settings.ledger.witnesses)
     ]
     return ", ".join(named) or "none: a signed log alone could show two histories"
+
+
+def _probe_line(settings: Settings) -> str:
+    at, faces = settings.probe.nightly, settings.probe.faces
+    if at is None or faces is None:
+        return "not at night; run: gate probe"
+    if not faces.is_dir():
+        raise ConfigError(
+            f"[probe] faces: {faces} is not a folder",
+            "name one with photographs for the canaries; see docs/retention-probe.md",
+        )
+    return f"every night at {at:%H:%M}"
 
 
 def _status_line(settings: Settings, trust: Trust, now: datetime) -> str:

@@ -52,3 +52,16 @@ def test_a_policy_for_another_zone_is_refused(home: Home) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "the policy is for zone demo-lobby, [gate] zone is vault" in done.stderr
+
+
+def test_a_nightly_probe_without_photographs_is_refused_before_the_night(home: Home) -> None:
+    faces = home.site.config_path.parent / "faces"
+    night = {"GATE_PROBE_NIGHTLY": "03:00", "GATE_PROBE_FACES": str(faces)}
+    done = subprocess.run(
+        [sys.executable, "-m", "gate", "check-config", "-c", home.site.config_path],
+        capture_output=True, text=True, check=False, env=QUIET | night,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"[probe] faces: {faces} is not a folder" in done.stderr
+    faces.mkdir()
+    assert check(home, **night)["probe"] == "every night at 03:00"
