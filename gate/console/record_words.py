@@ -218,6 +218,8 @@ def sentence(record: Record) -> Pair:
             return ADMIN_ACTS[admin_act]
         case Enrolled(act=act):
             return ACTS[act]
+        case Probed(controls_planted=0):
+            return "검사가 끝나지 못하여 아무것도 보여 주지 못함", "failed: it has shown nothing"
         case Probed() as p:
             found = f"{p.controls_found}/{p.controls_planted}"
             return (

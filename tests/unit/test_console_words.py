@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
@@ -41,6 +42,7 @@ from gate.ledger.record import (
     Within,
 )
 from gate.ledger.store import Ledger
+from gate.nightly import NOTHING_SHOWN
 from gate.passage.decision import Deny, DenyReason, Grant, Lane
 from models.types import Advice
 
@@ -235,3 +237,9 @@ def test_reading_works_while_another_thread_writes(tmp_path: Path) -> None:
     ledger.close()
     assert sizes == sorted(sizes)
     assert len(Logbook(path).newest(100)) == 60
+
+
+def test_a_probe_that_failed_is_not_read_as_one_that_found_nothing() -> None:
+    assert record_words.sentence(NOTHING_SHOWN)[1] == "failed: it has shown nothing"
+    shown = replace(NOTHING_SHOWN, needles=9, controls_planted=8, controls_found=8)
+    assert "8/8 controls found" in record_words.sentence(shown)[1]
