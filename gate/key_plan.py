@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from gate.errors import ConfigError
 from gate.key_supervision import SupervisedKeyAgent
 from gate.settings import Settings
 from gate.template.agent_client import HeldKey, KeyAgent
@@ -14,8 +15,17 @@ from gate.template.key_source import KeyPlan
 
 
 def plan_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> KeyPlan:
-    """Return what the key agent needs to find its keys. No key and no passphrase is read here."""
+    """Return what the key agent needs to find its keys. No key and no passphrase is read here.
+
+    Raises:
+        ConfigError: `token_dir` is no folder.
+    """
     keys = settings.keys
+    if keys.token_dir is not None and not keys.token_dir.is_dir():
+        raise ConfigError(
+            f"[keys] token_dir {keys.token_dir} is no folder",
+            "name the folder in which the token's module keeps its files",
+        )
     return KeyPlan(
         sources=[str(source) for source in keys.template_keys],
         passphrase=keys.passphrase_file,

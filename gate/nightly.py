@@ -179,7 +179,7 @@ def nightly_probe(gate: Assembly, config: Path) -> Nightly:
             command_of(settings, config),
             stdin=subprocess.DEVNULL,
             stdout=report,
-            stderr=subprocess.DEVNULL,
+            stderr=None,  # --quiet: only why it failed, for the gate's own journal
             process_group=0,
         )
 

@@ -244,12 +244,12 @@ def _card(number: int) -> Pair:
 
 def _host(host: HostSeen) -> Pair:
     conditions = (
-        (host.init_on_free, "해제한 메모리 지움", "freed memory cleared"),
-        (host.swap_off, "스왑 없음", "no swap"),
-        (host.core_dumps_off, "코어 덤프 없음", "no core dumps"),
-        (host.hibernation_off, "최대 절전 없음", "no hibernation"),
+        (host.init_on_free, "해제한 메모리를 지움", "clears freed memory"),
+        (host.swap_off, "스왑이 꺼져 있음", "swap is off"),
+        (host.core_dumps_off, "코어 덤프가 꺼져 있음", "core dumps are off"),
+        (host.hibernation_off, "최대 절전이 꺼져 있음", "hibernation is off"),
     )
     return (
-        " · ".join(f"{ko} {YES_NO[shown][0]}" for shown, ko, _ in conditions),
-        " · ".join(f"{en} {YES_NO[shown][1]}" for shown, _, en in conditions),
+        " · ".join(f"{ko}: {YES_NO[shown][0]}" for shown, ko, _ in conditions),
+        " · ".join(f"{en}: {YES_NO[shown][1]}" for shown, _, en in conditions),
     )

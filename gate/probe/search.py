@@ -28,6 +28,7 @@ from gate.probe.processes import memory_folder
 
 CHUNK_BYTES: Final = 16 << 20
 _TELL_BYTES: Final = 8 << 20
+_TOLD_FROM_BYTES: Final = 1 << 20
 _AS_ROOT: Final = "run the probe as root, or as the user who owns the process"
 
 Progress = Callable[[str], None]
@@ -366,7 +367,8 @@ class _Told:
 
     def __init__(self, progress: Progress, target: str, size: int) -> None:
         self._progress, self._target, self._size = progress, target, size
-        self._next = 0
+        # Small targets are done before anybody could read their names.
+        self._next = 0 if size >= _TOLD_FROM_BYTES or not size else size + 1
 
     def at(self, searched: int) -> None:
         if searched >= self._next:
