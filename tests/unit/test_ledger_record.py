@@ -69,6 +69,7 @@ def fits(record_type: type, fields: dict[str, Any]) -> bool:
 records = st.sampled_from(list(rec.SCHEMA.items())).flatmap(
     lambda item: (
         st.fixed_dictionaries({name: values(column, name) for name, column in item[1].items()})
+        .map(lambda fields: fields | {"card": 0} if fields.get("granted") else fields)
         .filter(lambda fields: fits(item[0], fields))
         .map(lambda fields: item[0](**fields))
     )
@@ -289,6 +290,17 @@ def test_only_record_types_are_written() -> None:
 def test_numbers_of_an_entry_are_bounded(seq: int, batch: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
         encode(seq, batch, Probed(1, 2, 2, 0, 3, 1, 0))
+
+
+def test_a_grant_names_no_card() -> None:
+    with pytest.raises(ValueError, match="no card"):
+        Decided(True, None, Lane.FACE, card=1)
+    body = encode(3, BATCH, Decided(True, None, Lane.FACE))
+    assert audit.read_record(body) is not None
+    named = body.replace(b'"card":0', b'"card":1')
+    assert audit.read_record(named) is None
+    with pytest.raises(LedgerFault):
+        decode(named)
 
 
 def test_decisions() -> None:
