@@ -86,13 +86,11 @@ CROSSINGS: dict[Crossing, Pair] = {
 }
 FAULTS: dict[FaultCode, Pair] = {
     FaultCode.CAMERA: ("카메라 없음", "no camera"),
-    FaultCode.CAMERA_LOST: ("카메라 연결 끊김", "camera was lost"),
     FaultCode.READER: ("카드 단말기 고장", "card reader fault"),
     FaultCode.TURNSTILE_OFFLINE: ("출입문 연결 끊김", "turnstile not connected"),
     FaultCode.TURNSTILE_WRONG_KEY: ("출입문의 키가 다름", "turnstile has another key"),
     FaultCode.TAMPER: ("출입문이 열려 있거나 건드려짐", "turnstile tamper alarm"),
     FaultCode.FIRE: ("화재 신호", "fire signal"),
-    FaultCode.RELAY_UNKNOWN: ("릴레이 상태를 알 수 없음", "relay state not known"),
     FaultCode.VERIFIER_SPAWN: ("확인 프로세스를 시작할 수 없음", "no verifier could start"),
     FaultCode.VERIFIER_KILLED: ("확인 프로세스가 강제로 끝남", "a verifier was killed"),
     FaultCode.VERIFIER_CONTRACT: ("확인 프로세스가 규칙을 어김", "a verifier broke its contract"),
@@ -127,7 +125,6 @@ ADMIN_ACTS: dict[AdminAct, Pair] = {
     AdminAct.TEMPLATE_KEYS_CHANGED: ("템플릿 키가 바뀜", "template keys were changed"),
     AdminAct.DOOR_KEY_CHANGED: ("출입문 키가 바뀜", "door key was changed"),
     AdminAct.MODELS_CHANGED: ("모델이 바뀜", "models were changed"),
-    AdminAct.PROBE_ORDERED: ("잔존 검사를 시작함", "a retention probe was ordered"),
 }
 MODES: dict[Mode, Pair] = {Mode.DEMO: ("시연", "demo"), Mode.PRODUCTION: ("운영", "production")}
 YES_NO: tuple[Pair, Pair] = (("아니요", "no"), ("예", "yes"))

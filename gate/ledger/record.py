@@ -56,13 +56,11 @@ class FaultCode(Enum):
     """What failed. For the admin and the auditor."""
 
     CAMERA = "camera"
-    CAMERA_LOST = "camera_lost"
     READER = "reader"
     TURNSTILE_OFFLINE = "turnstile_offline"
     TURNSTILE_WRONG_KEY = "turnstile_wrong_key"
     TAMPER = "tamper"
     FIRE = "fire"
-    RELAY_UNKNOWN = "relay_unknown"
     VERIFIER_SPAWN = "verifier_spawn"
     VERIFIER_KILLED = "verifier_killed"
     VERIFIER_CONTRACT = "verifier_contract"
@@ -99,7 +97,6 @@ class AdminAct(Enum):
     TEMPLATE_KEYS_CHANGED = "template_keys_changed"
     DOOR_KEY_CHANGED = "door_key_changed"
     MODELS_CHANGED = "models_changed"
-    PROBE_ORDERED = "probe_ordered"
 
 
 class _Checked:

@@ -69,7 +69,7 @@ DENIALS: Final = _words(
     null=True,
 )
 FAULTS: Final = _words(
-    """camera camera_lost reader turnstile_offline turnstile_wrong_key tamper fire relay_unknown
+    """camera reader turnstile_offline turnstile_wrong_key tamper fire
     verifier_spawn verifier_killed verifier_contract key_agent_dead policy_expired
      deployment_expired status_list_stale internal"""
 )
@@ -123,7 +123,7 @@ SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
     "admin_acted": {
         "act": _words(
             """settings_changed deployment_replaced trust_replaced status_list_replaced
-            template_keys_changed door_key_changed models_changed probe_ordered"""
+            template_keys_changed door_key_changed models_changed"""
         )
     },
     "enrolled": {"act": _words("issued renewed withdrawn revoked")},
