@@ -25,6 +25,7 @@ test: $(VENV)/.dev  ## set up, then run the tests
 lint: $(VENV)/.dev  ## style, types, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file tests/mypy.ini tests benchmarks
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev  ## per-step times of a passage

@@ -78,7 +78,7 @@ ATTEMPTS = {
 def needs_libseccomp() -> None:
     from gate import sandbox
 
-    if sandbox.pyseccomp is None:
+    if sandbox.libseccomp is None:
         pytest.skip("needs the Debian package libseccomp2")
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import cbor2
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def test_entries_beyond_the_list_do_not_exist():
 
 
 def test_token_longer_than_the_cap():
-    key = status_list.ec.derive_private_key(5, status_list.ec.SECP256R1()).public_key()
+    key = ec.derive_private_key(5, ec.SECP256R1()).public_key()
     token = b"\xd2" + bytes(status_list.MAX_TOKEN_BYTES + 1)
     with pytest.raises(MalformedCbor, match="at most"):
         status_list.open_status_list(token, key)

@@ -14,7 +14,9 @@ from enrollment.mdoc_issuer import issue_mdoc
 from enrollment.status_issuer import pack_statuses, sign_status_list
 from enrollment.wallet import HolderRefusal, Wallet
 from firmware_bridge.sim.card import CardFault, FaultKind, SimCard
-from gate.card import engagement, mdoc, request, session
+from gate.card import cbor, engagement, mdoc, request, session
+from gate.card.cbor import EncodedCbor, MalformedCbor
+from gate.card.cose import Sign1
 from gate.card.reader import ReaderIdentity, Trust, read_card
 from gate.card.trust import is_demo
 from gate.card.verified import CardRefusal, Refused, VerifiedCard
@@ -125,9 +127,9 @@ def build_request(world, transcript, doc_type=mdoc.DEFAULT_DOC_TYPE, change=lamb
     raw = request.build_device_request(
         doc_type, wanted, transcript, world.reader.key, world.reader.certificate
     )
-    content = mdoc.cbor.load(raw)
+    content = cbor.load(raw)
     change(content["docRequests"][0])
-    return mdoc.cbor.encode(content)
+    return cbor.encode(content)
 
 
 def test_holder_gives_nothing_without_reader_auth(world):
@@ -136,7 +138,7 @@ def test_holder_gives_nothing_without_reader_auth(world):
     def build(transcript):
         return build_request(world, transcript, change=lambda asked: asked.pop("readerAuth"))
 
-    with pytest.raises(mdoc.MalformedCbor, match="documents"):
+    with pytest.raises(MalformedCbor, match="documents"):
         mdoc.parse_device_response(ask(wallet, build))
     assert wallet.last_refusal is HolderRefusal.NO_READER_AUTH
 
@@ -152,16 +154,14 @@ def test_holder_refuses_a_reader_that_wants_to_retain(world):
     doc_type = mdoc.DEFAULT_DOC_TYPE
 
     def build(transcript):
-        items = mdoc.EncodedCbor.wrap(
-            mdoc.cbor.encode(
-                {"docType": doc_type, "nameSpaces": {doc_type: {"credential_id": True}}}
-            )
+        items = EncodedCbor.wrap(
+            cbor.encode({"docType": doc_type, "nameSpaces": {doc_type: {"credential_id": True}}})
         )
         signed = request.reader_authentication(transcript, items)
         der = world.reader.certificate.public_bytes(serialization.Encoding.DER)
-        auth = mdoc.Sign1.create(world.reader.key, signed, detached=True, unprotected={33: der})
+        auth = Sign1.create(world.reader.key, signed, detached=True, unprotected={33: der})
         document = {"itemsRequest": items, "readerAuth": auth.to_cbor()}
-        return mdoc.cbor.encode({"version": "1.0", "docRequests": [document]})
+        return cbor.encode({"version": "1.0", "docRequests": [document]})
 
     ask(wallet, build)
     assert wallet.last_refusal is HolderRefusal.WANTS_TO_RETAIN

@@ -23,6 +23,7 @@ from gate.console.logbook import MINIMUM_COUNT, Day, Logbook, Tally, quarter
 from gate.console.pages import ROOT
 from gate.errors import LedgerFault
 from gate.ledger.checkpoint import generate
+from gate.ledger.columns import Column, Hex, Within
 from gate.ledger.encoding import batch_of
 from gate.ledger.record import (
     KINDS,
@@ -30,16 +31,13 @@ from gate.ledger.record import (
     SEQ_MAX,
     TILE,
     Act,
-    Column,
     Decided,
     FaultCode,
     Faulted,
-    Hex,
     Mode,
     Moved,
     Record,
     Stopped,
-    Within,
 )
 from gate.ledger.store import Ledger
 from gate.nightly import NOTHING_SHOWN
