@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint lock bench firmware clean help
+.PHONY: demo test lint lock bench clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -31,13 +31,10 @@ lint: $(VENV)/.dev  ## style, types, import contracts
 bench: $(VENV)/.dev  ## per-step times of a passage
 	@$(BIN)/python benchmarks/passage.py $(ARGS)
 
-firmware:        ## build the turnstile controller's program, print its size and hash (needs gcc-arm-none-eabi)
-	@$(MAKE) --no-print-directory -C firmware_bridge/firmware $(or $(ARGS),all)
-
 lock:            ## re-lock the dependencies (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra bootstrap --extra setup pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra bootstrap --extra setup --extra dev --extra pkcs11 pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra tpm -c requirements-dev.lock pyproject.toml -o requirements-tpm.lock
 
 clean:           ## remove everything that was set up here
-	rm -rf $(VENV) .cache var build
+	rm -rf $(VENV) .cache var
