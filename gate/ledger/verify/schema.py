@@ -69,9 +69,9 @@ DENIALS: Final = _words(
     null=True,
 )
 FAULTS: Final = _words(
-    """camera reader turnstile_offline turnstile_wrong_key tamper fire
-    verifier_spawn verifier_killed verifier_contract key_agent_dead policy_expired
-     deployment_expired status_list_stale internal"""
+    """camera reader turnstile_offline turnstile_wrong_key tamper fire verifier_spawn
+    verifier_killed verifier_contract key_agent_dead policy_expired deployment_expired
+    status_list_stale internal"""
 )
 SCHEMA: Final[Mapping[str, Mapping[str, Words | Whole | Flag | Sha256]]] = {
     "started": {
